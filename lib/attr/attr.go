@@ -94,12 +94,15 @@ func (e *Encoder) Data(name string, v []byte) {
 	e.buf = append(e.buf, 0)
 }
 
-// Hash appends the entries of m, sorted by key, between braces.
+// Hash appends the entries of m, sorted by key, between braces. Keys that the
+// framing cannot express (empty, "}", with a NUL) are left out.
 func (e *Encoder) Hash(m map[string]string) {
 	e.buf = append(e.buf, '{', 0)
 	keys := make([]string, 0, len(m))
 	for k := range m {
-		keys = append(keys, k)
+		if k != "" && k != "}" && strings.IndexByte(k, 0) < 0 {
+			keys = append(keys, k)
+		}
 	}
 	sort.Strings(keys)
 	for _, k := range keys {

@@ -106,14 +106,14 @@ func (d *Decoder) Const(name, want string) {
 // Hash reads the entries between braces. The first of equal keys is kept.
 func (d *Decoder) Hash() map[string]string {
 	m := make(map[string]string)
-	if name := d.name(); d.err != nil || name != "{" {
+	if name := d.name(); d.err != nil || string(name) != "{" {
 		if d.err == nil {
 			d.fail(fmt.Errorf("%w: %.100q where a hash was expected", ErrUnexpected, name))
 		}
 		return nil
 	}
 	for d.err == nil {
-		k := d.name()
+		k := d.key()
 		if k == "}" || d.err != nil {
 			break
 		}
@@ -187,7 +187,7 @@ func (d *Decoder) value(want string) string {
 		switch {
 		case d.err != nil:
 		case d.done:
-		case name == want:
+		case string(name) == want:
 			return d.text(MaxValue)
 		case d.mode == Strict:
 			d.fail(fmt.Errorf("%w %.100q (expecting: %q)", ErrUnexpected, name, want))
@@ -198,31 +198,44 @@ func (d *Decoder) value(want string) string {
 	return ""
 }
 
-func (d *Decoder) skip(name string) {
-	if name != "{" {
-		d.text(MaxValue)
+func (d *Decoder) skip(name []byte) {
+	if string(name) != "{" {
+		d.bytes(MaxValue)
 		return
 	}
 	for d.err == nil {
-		if k := d.name(); k == "}" {
+		if k := d.key(); k == "}" {
 			return
 		}
-		d.text(MaxValue)
+		d.bytes(MaxValue)
 	}
 }
 
-// name reads an attribute name; the end byte sets done and gives "".
-func (d *Decoder) name() string {
+// key reads a name within braces, where the end byte has no place.
+func (d *Decoder) key() string {
 	s := d.text(MaxName)
 	if d.err == nil && s == "" {
-		d.done = true
+		d.fail(fmt.Errorf("%w: empty name in a hash", ErrMalformed))
 	}
 	return s
 }
 
-func (d *Decoder) text(limit int) string {
+// name reads an attribute name, valid until the next read; the end byte sets
+// done and gives an empty one.
+func (d *Decoder) name() []byte {
+	b := d.bytes(MaxName)
+	if d.err == nil && len(b) == 0 {
+		d.done = true
+	}
+	return b
+}
+
+func (d *Decoder) text(limit int) string { return string(d.bytes(limit)) }
+
+// bytes reads to the next NUL.
+func (d *Decoder) bytes(limit int) []byte {
 	if d.err != nil {
-		return ""
+		return nil
 	}
 	d.buf = d.buf[:0]
 	for {
@@ -231,22 +244,22 @@ func (d *Decoder) text(limit int) string {
 		if err == nil && len(d.buf) == 0 {
 			if len(part)-1 > limit {
 				d.fail(fmt.Errorf("%w: over %d bytes", ErrLimit, limit))
-				return ""
+				return nil
 			}
-			return string(part[:len(part)-1])
+			return part[:len(part)-1]
 		}
 		d.buf = append(d.buf, part...)
 		if len(d.buf)-1 > limit {
 			d.fail(fmt.Errorf("%w: over %d bytes", ErrLimit, limit))
-			return ""
+			return nil
 		}
 		switch err {
 		case nil:
-			return string(d.buf[:len(d.buf)-1])
+			return d.buf[:len(d.buf)-1]
 		case bufio.ErrBufferFull:
 		default:
 			d.fail(eof(err, d.some))
-			return ""
+			return nil
 		}
 	}
 }

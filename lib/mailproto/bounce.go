@@ -122,31 +122,57 @@ type ShowqEntry struct {
 	ForcedExpire bool
 	Sender       string // external form
 	Recipients   []ShowqRecipient
-	// RequireTLS is decision 9's addition: sent as the extra attribute
-	// "requiretls" only on request, never to Postfix's own postqueue.
+	// RequireTLS: the sender asked for REQUIRETLS (decision 9). It travels at
+	// user/showq only, where Postfix's own postqueue does not come.
 	RequireTLS bool
 }
 
-// Append encodes the entry.
+// Append encodes the entry as ProtoShowq has it.
 func (s *ShowqEntry) Append(e *attr.Encoder) {
+	s.appendHead(e)
+	s.appendRest(e)
+}
+
+// AppendUser encodes the entry as ProtoUserShowq has it: with the attribute
+// requiretls before the sender.
+func (s *ShowqEntry) AppendUser(e *attr.Encoder) {
+	s.appendHead(e)
+	e.Bool("requiretls", s.RequireTLS)
+	s.appendRest(e)
+}
+
+func (s *ShowqEntry) appendHead(e *attr.Encoder) {
 	e.Str("queue_name", s.QueueName)
 	e.Str("queue_id", s.QueueID)
 	e.Long("time", s.Time)
 	e.Long("size", s.Size)
 	e.Bool("forced_expire", s.ForcedExpire)
+}
+
+func (s *ShowqEntry) appendRest(e *attr.Encoder) {
 	e.Str("sender", s.Sender)
-	for _, r := range s.Recipients {
-		e.Str("original_recipient", r.OrigAddr)
-		e.Str("recipient", r.Addr)
-		e.Str("log_class", r.LogClass)
-		e.Str("reason", r.Reason)
+	for i := range s.Recipients {
+		s.Recipients[i].Append(e)
 	}
 	e.End()
 }
 
+// Append encodes one recipient within an entry.
+func (r *ShowqRecipient) Append(e *attr.Encoder) {
+	e.Str("original_recipient", r.OrigAddr)
+	e.Str("recipient", r.Addr)
+	e.Str("log_class", r.LogClass)
+	e.Str("reason", r.Reason)
+}
+
 // ReadShowqEntry reads the next entry of a listing; io.EOF after the last one,
 // which a lone end byte follows.
-func ReadShowqEntry(d *attr.Decoder) (*ShowqEntry, error) {
+func ReadShowqEntry(d *attr.Decoder) (*ShowqEntry, error) { return readShowqEntry(d, false) }
+
+// ReadUserShowqEntry is ReadShowqEntry for ProtoUserShowq.
+func ReadUserShowqEntry(d *attr.Decoder) (*ShowqEntry, error) { return readShowqEntry(d, true) }
+
+func readShowqEntry(d *attr.Decoder, user bool) (*ShowqEntry, error) {
 	more, err := d.More()
 	if err != nil {
 		if err == io.EOF {
@@ -163,8 +189,11 @@ func ReadShowqEntry(d *attr.Decoder) (*ShowqEntry, error) {
 		Time:         d.Long("time"),
 		Size:         d.Long("size"),
 		ForcedExpire: d.Bool("forced_expire"),
-		Sender:       d.Str("sender"),
 	}
+	if user {
+		s.RequireTLS = d.Bool("requiretls")
+	}
+	s.Sender = d.Str("sender")
 	for d.MoreItems() {
 		s.Recipients = append(s.Recipients, ShowqRecipient{
 			OrigAddr: d.Str("original_recipient"),

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"sealpost/lib/attr"
@@ -173,6 +174,9 @@ func ReadDeliveryRequest(d *attr.Decoder) (*DeliveryRequest, error) {
 	for range n {
 		rcpt := readRecipient(d)
 		if err := d.End(); err != nil {
+			if err == io.EOF { // not the silent end that a caller ignores
+				err = io.ErrUnexpectedEOF
+			}
 			return nil, err
 		}
 		r.Recipients = append(r.Recipients, rcpt)

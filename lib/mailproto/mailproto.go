@@ -18,8 +18,11 @@ const (
 	ProtoFlush    = "queue_flush_protocol"
 	ProtoPostdrop = "postdrop_protocol"
 	ProtoShowq    = "mail_queue_list_protocol"
-	ProtoRewrite  = "trivial_rewrite_protocol"
-	ProtoProxymap = "proxymap_protocol"
+	// ProtoUserShowq is what showq speaks at user/showq: entries of ProtoShowq
+	// with one more attribute (decision 9).
+	ProtoUserShowq = "user_queue_list_protocol"
+	ProtoRewrite   = "trivial_rewrite_protocol"
+	ProtoProxymap  = "proxymap_protocol"
 	// ProtoVerify is misspelt in Postfix, and so on the wire.
 	ProtoVerify = "address_verification_prrotocol"
 )

@@ -1,0 +1,66 @@
+# make build     all programs into bin/
+# make run       two instances exchange one message on this machine: start here
+# make serve     one instance in the foreground, until interrupted
+# make test      all tests (TESTFLAGS=-race, PKG=./smtpd/... narrow it down)
+# make interop   tests with other mail software, where it is installed
+# make bench     figures against a peer measured in the same run
+# make fuzz      every fuzz target for FUZZTIME
+# make man       manual pages from the package comments into docs/man
+# make check     gofmt, vet and staticcheck
+# make clean
+
+GO        ?= go
+PKG       ?= ./...
+TESTFLAGS ?= -shuffle=on
+FUZZTIME  ?= 10s
+BENCHFLAGS ?=
+STATICCHECK_VERSION = 2026.1
+export CGO_ENABLED ?= 0
+
+# A role of the mail system is a top-level directory with a main package.
+ROLES := $(shell grep -l '^package main$$' */*.go | xargs -n1 dirname | sort -u)
+
+# Programs that go by a second name.
+LINKS = discard:error lmtp:smtp mailq:sendmail postfix:sealpost
+
+.PHONY: build run serve test bench interop man fuzz vet fmt staticcheck check clean
+
+build:
+	@mkdir -p bin
+	$(GO) build -trimpath -o bin/ $(addprefix ./,$(ROLES))
+	@for l in $(LINKS); do ln -sf $${l##*:} bin/$${l%%:*}; done
+
+run: build
+	$(GO) run ./test/unpriv exec ./test/run
+
+serve: build
+	$(GO) run ./test/unpriv exec ./test/run -serve
+
+test: build
+	$(GO) run ./test/unpriv test $(TESTFLAGS) $(PKG)
+
+interop: build
+	$(GO) run ./test/interop
+
+bench: build
+	$(GO) run ./test/bench $(BENCHFLAGS)
+
+fuzz:
+	GO="$(GO)" FUZZTIME="$(FUZZTIME)" sh test/fuzz.sh $(PKG)
+
+man:
+	$(GO) run ./docs/mkman -o docs/man $(ROLES)
+
+fmt:
+	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "not formatted:"; echo "$$out"; exit 1; fi
+
+vet:
+	$(GO) vet $(PKG)
+
+staticcheck:
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION) $(PKG)
+
+check: fmt vet staticcheck
+
+clean:
+	rm -rf bin run

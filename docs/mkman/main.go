@@ -1,0 +1,233 @@
+// Mkman turns the package comment of each program into a manual page.
+//
+//	mkman -o docs/man DIRECTORY ...
+//
+// The comment is written as Go doc comments are (go.dev/doc/comment): headings
+// become sections, lists and indented text keep their form. Its first section
+// must be NAME; the first name there names the page, further names become pages
+// that refer to it. Daemons are in section 8, commands in section 1.
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/doc/comment"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// daemons have their pages in section 8, everything else in section 1.
+var daemons = []string{
+	"bounce", "cleanup", "error", "master", "pickup", "postlogd", "qmgr",
+	"showq", "smtp", "smtpd", "virtual",
+}
+
+func main() {
+	out := flag.String("o", "docs/man", "directory of the pages")
+	flag.Parse()
+	if err := run(*out, flag.Args()); err != nil {
+		fmt.Fprintln(os.Stderr, "mkman:", err)
+		os.Exit(1)
+	}
+}
+
+func run(out string, dirs []string) error {
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return err
+	}
+	var errs []error
+	for _, dir := range dirs {
+		text, err := packageComment(dir)
+		if err == nil {
+			err = write(out, filepath.Base(dir), text)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", dir, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// packageComment is the longest package comment in a directory.
+func packageComment(dir string) (string, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil {
+		return "", err
+	}
+	best := ""
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments|parser.PackageClauseOnly)
+		if err != nil {
+			return "", err
+		}
+		if text := commentText(f.Doc); len(text) > len(best) {
+			best = text
+		}
+	}
+	if best == "" {
+		return "", errors.New("no package comment")
+	}
+	return best, nil
+}
+
+func commentText(g *ast.CommentGroup) string {
+	if g == nil {
+		return ""
+	}
+	return g.Text()
+}
+
+// write writes the page and the pages that refer to it.
+func write(out, name, text string) error {
+	section := 1
+	if slices.Contains(daemons, name) {
+		section = 8
+	}
+	page, names, err := Page(name, section, text)
+	if err != nil {
+		return err
+	}
+	file := fmt.Sprintf("%s.%d", names[0], section)
+	if err := os.WriteFile(filepath.Join(out, file), page, 0o644); err != nil {
+		return err
+	}
+	for _, other := range names[1:] {
+		so := fmt.Sprintf(".so man%d/%s\n", section, file)
+		if err := os.WriteFile(filepath.Join(out, fmt.Sprintf("%s.%d", other, section)), []byte(so), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Page converts one comment. It returns the roff text and the names that the
+// page describes.
+func Page(name string, section int, text string) (roff []byte, names []string, err error) {
+	var p comment.Parser
+	doc := p.Parse(text)
+	var b bytes.Buffer
+	fmt.Fprintf(&b, ".TH %s %d \"\" Sealpost\n", strings.ToUpper(name), section)
+	heading := ""
+	for _, block := range doc.Content {
+		if h, ok := block.(*comment.Heading); ok {
+			heading = plain(h.Text)
+			fmt.Fprintf(&b, ".SH %s\n", quote(strings.ToUpper(heading)))
+			continue
+		}
+		if heading == "" {
+			continue // the sentence that go doc wants first
+		}
+		if par, ok := block.(*comment.Paragraph); ok && heading == "NAME" && names == nil {
+			if names, err = pageNames(plain(par.Text)); err != nil {
+				return nil, nil, err
+			}
+		}
+		writeBlock(&b, block)
+	}
+	if names == nil {
+		return nil, nil, errors.New(`the package comment has no "# NAME" with "name - what it does"`)
+	}
+	return b.Bytes(), names, nil
+}
+
+// pageNames reads "smtp, lmtp - deliver mail".
+func pageNames(text string) ([]string, error) {
+	list, _, ok := strings.Cut(text, " - ")
+	if !ok {
+		return nil, fmt.Errorf("NAME must read \"name - what it does\", not %q", text)
+	}
+	var names []string
+	for _, n := range strings.Split(list, ",") {
+		n = strings.TrimSpace(n)
+		if n == "" || strings.ContainsAny(n, " /") {
+			return nil, fmt.Errorf("bad name %q in NAME", n)
+		}
+		names = append(names, n)
+	}
+	return names, nil
+}
+
+func writeBlock(b *bytes.Buffer, block comment.Block) {
+	switch block := block.(type) {
+	case *comment.Paragraph:
+		b.WriteString(".PP\n")
+		writeText(b, plain(block.Text))
+	case *comment.Code:
+		b.WriteString(".PP\n.RS 4\n.nf\n")
+		writeText(b, strings.TrimSuffix(block.Text, "\n"))
+		b.WriteString(".fi\n.RE\n")
+	case *comment.List:
+		for _, item := range block.Items {
+			writeItem(b, item)
+		}
+	}
+}
+
+// writeItem gives an item of the form "name (default): text" a line of its own
+// for the name.
+func writeItem(b *bytes.Buffer, item *comment.ListItem) {
+	for i, block := range item.Content {
+		par, ok := block.(*comment.Paragraph)
+		if !ok || i > 0 {
+			b.WriteString(".IP\n")
+			writeBlock(b, block)
+			continue
+		}
+		text := plain(par.Text)
+		term, rest, found := strings.Cut(text, ": ")
+		if found && !strings.Contains(term, ". ") && len(term) < 200 {
+			b.WriteString(".TP\n")
+			b.WriteString(`\fB` + escape(strings.ReplaceAll(term, "\n", " ")) + `\fR` + "\n")
+			writeText(b, rest)
+			continue
+		}
+		b.WriteString(".IP \\(bu 2\n")
+		writeText(b, text)
+	}
+}
+
+// plain is the text without its markup.
+func plain(text []comment.Text) string {
+	var b strings.Builder
+	for _, t := range text {
+		switch t := t.(type) {
+		case comment.Plain:
+			b.WriteString(string(t))
+		case comment.Italic:
+			b.WriteString(string(t))
+		case *comment.Link:
+			b.WriteString(plain(t.Text))
+		case *comment.DocLink:
+			b.WriteString(plain(t.Text))
+		}
+	}
+	return b.String()
+}
+
+// writeText writes lines so that roff takes them as they are.
+func writeText(b *bytes.Buffer, text string) {
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		line = escape(line)
+		if strings.HasPrefix(line, ".") || strings.HasPrefix(line, "'") {
+			b.WriteString(`\&`)
+		}
+		b.WriteString(line + "\n")
+	}
+}
+
+func escape(s string) string {
+	return strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(s)
+}
+
+func quote(s string) string { return `"` + strings.ReplaceAll(escape(s), `"`, "'") + `"` }

@@ -1,0 +1,168 @@
+// Package table opens lookup tables, lists of tables and match lists, as
+// parameters in main.cf name them (protocols.md sections 6.1 to 6.6).
+//
+// A table is written TYPE:NAME. The types are
+//
+//	inline:{key = value, {key = some text}}  in the parameter itself
+//	static:value, static:{some text}         the same answer for every key
+//	texthash:/file                           lines "key value", read once
+//	regexp:/file, regexp:{{/re/ text}}       regular expressions, in order
+//	cidr:/file, cidr:{{net text}}            addresses and networks, in order
+//	pipemap:{t1, t2}, unionmap:{t1, t2}      tables after and beside each other
+//	randmap:{a, b}                           any one of the values
+//	environ:name                             the environment
+//	fail:name                                fails, for tests
+//
+// proxy:TYPE:NAME is TYPE:NAME (decision 47). A table that cannot be opened
+// becomes one whose look-ups fail, so that mail is deferred, never treated as if
+// the table said no.
+package table
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+)
+
+// Table is one lookup table (§6.1). Safe for concurrent use.
+type Table interface {
+	// Lookup returns the value for key. A table that fails gives an error that
+	// names the table; it is never "not found".
+	Lookup(ctx context.Context, key string) (value string, found bool, err error)
+	Name() string    // "type:name"
+	Fixed() bool     // exact keys (not a pattern table); only these see partial keys
+	Files() []string // files to watch for changes
+	Close() error
+}
+
+// Env is what tables may need from outside.
+type Env struct {
+	Warnf func(format string, args ...any) // problems in table files
+	Rand  func(n int) int                  // a number below n; nil: math/rand
+}
+
+func (e Env) warnf(format string, args ...any) {
+	if e.Warnf != nil {
+		e.Warnf(format, args...)
+	}
+}
+
+func (e Env) rand(n int) int {
+	if e.Rand != nil {
+		return e.Rand(n)
+	}
+	return rand.IntN(n)
+}
+
+// The ways in which a look-up can fail. All of them are temporary.
+var (
+	ErrUnavailable = errors.New("is unavailable")
+	ErrEmptyResult = errors.New("returns an empty string result")
+	ErrFail        = errors.New("fails every look-up")
+)
+
+// The ways in which the name of a table can be malformed.
+var (
+	ErrForm = errors.New(`expecting "type:name" form`)
+	ErrType = errors.New("unsupported dictionary type")
+)
+
+// constructor opens a table. spec is "type:name", name what follows the type.
+type constructor func(env Env, spec, name string) (Table, error)
+
+// constructors are the table types by name.
+func constructors() map[string]constructor {
+	return map[string]constructor{
+		"cidr":     openCIDR,
+		"environ":  openEnviron,
+		"fail":     openFail,
+		"inline":   openInline,
+		"pipemap":  openPipe,
+		"proxy":    openProxy,
+		"randmap":  openRandom,
+		"regexp":   openRegexp,
+		"static":   openStatic,
+		"texthash": openTexthash,
+		"unionmap": openUnion,
+	}
+}
+
+// Types lists the names of the table types.
+func Types() []string {
+	var names []string
+	for name := range constructors() {
+		names = append(names, name)
+	}
+	return names
+}
+
+// Open opens "type:name". A table that cannot be opened is returned as a
+// surrogate whose lookups fail with the reason (§6.1), and the reason is warned.
+func Open(env Env, spec string) Table {
+	t, err := TryOpen(env, spec)
+	if err != nil {
+		env.warnf("%s is unavailable. %v", spec, err)
+		return &surrogate{spec, err}
+	}
+	return t
+}
+
+// TryOpen is Open that says why a table cannot be opened.
+func TryOpen(env Env, spec string) (Table, error) {
+	kind, name, ok := strings.Cut(spec, ":")
+	if !ok || name == "" || !isTypeName(kind) {
+		return nil, fmt.Errorf("open dictionary: %w instead of %q", ErrForm, spec)
+	}
+	open := constructors()[kind]
+	if open == nil {
+		return nil, fmt.Errorf("%w: %s", ErrType, kind)
+	}
+	return open(env, spec, name)
+}
+
+func isTypeName(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if c := s[i] | 0x20; (c < 'a' || c > 'z') && (i == 0 || s[i] < '0' || s[i] > '9') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// surrogate stands for a table that could not be opened.
+type surrogate struct {
+	spec   string
+	reason error
+}
+
+func (s *surrogate) Lookup(context.Context, string) (string, bool, error) {
+	return "", false, fmt.Errorf("%s %w. %w", s.spec, ErrUnavailable, s.reason)
+}
+func (s *surrogate) Name() string    { return s.spec }
+func (s *surrogate) Fixed() bool     { return true }
+func (s *surrogate) Files() []string { return nil }
+func (s *surrogate) Close() error    { return nil }
+
+// base has what tables without files and resources share.
+type base struct {
+	spec  string
+	fixed bool
+	files []string
+}
+
+func (b *base) Name() string    { return b.spec }
+func (b *base) Fixed() bool     { return b.fixed }
+func (b *base) Files() []string { return b.files }
+func (b *base) Close() error    { return nil }
+
+// fold is the form of a key in which tables with exact keys compare it.
+func fold(s string) string {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; 'A' <= c && c <= 'Z' || c >= 0x80 {
+			return strings.ToLower(s)
+		}
+	}
+	return s
+}

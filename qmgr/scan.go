@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sealpost/lib/queue"
+)
+
+// scanFlags say how a scan treats what it finds.
+type scanFlags struct {
+	all   bool // time stamps are ignored
+	flush bool // deferred transports are used as well
+}
+
+// scanner is the state of the scans of one queue directory. A request that comes
+// during a scan starts another one after it.
+type scanner struct {
+	queue string
+	asked chan struct{}
+
+	mu    sync.Mutex
+	flags scanFlags // of the next scan
+	later time.Time // when the first file that was too young is due; zero: none
+}
+
+func (s *scanner) init(name string) {
+	s.queue = name
+	s.asked = make(chan struct{}, 1)
+}
+
+// request asks for a scan.
+func (s *scanner) request(f scanFlags) {
+	s.mu.Lock()
+	s.flags.all = s.flags.all || f.all
+	s.flags.flush = s.flags.flush || f.flush
+	s.mu.Unlock()
+	select {
+	case s.asked <- struct{}{}:
+	default:
+	}
+}
+
+// take gives the flags of the scan that begins now.
+func (s *scanner) take() scanFlags {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.flags
+	s.flags = scanFlags{}
+	s.later = time.Time{}
+	return f
+}
+
+// postpone remembers a file that is not due yet.
+func (s *scanner) postpone(at time.Time) {
+	s.mu.Lock()
+	if s.later.IsZero() || at.Before(s.later) {
+		s.later = at
+	}
+	s.mu.Unlock()
+}
+
+// due requests a scan when a postponed file has become due, and returns when the
+// next one will, but not after limit.
+func (s *scanner) due(now, limit time.Time) time.Time {
+	s.mu.Lock()
+	later := s.later
+	if !later.IsZero() && !now.Before(later) {
+		s.later = time.Time{}
+	}
+	s.mu.Unlock()
+	switch {
+	case later.IsZero():
+		return limit
+	case !now.Before(later):
+		s.request(scanFlags{})
+		return limit
+	case later.Before(limit):
+		return later
+	}
+	return limit
+}
+
+func (m *manager) scanLoop(ctx context.Context, s *scanner) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.asked:
+			m.scan(s, s.take())
+		}
+	}
+}
+
+// timeSlack is how far in the future a time stamp may be for a file to be due.
+const timeSlack = time.Second
+
+// tokenBatch is how many flow control tokens are given back at a time.
+const tokenBatch = 16
+
+// scan moves what is due to the active queue and hands it to the loaders. It
+// reads the directory in pieces and stops in the middle when the active queue is
+// full, so neither the number of files nor their order matters.
+func (m *manager) scan(s *scanner, f scanFlags) {
+	fresh := s.queue == queue.Incoming
+	tokens := 0
+	putTokens := func() {
+		if fresh && tokens > 0 {
+			m.world.tokens(tokens)
+			tokens = 0
+		}
+	}
+	defer putTokens()
+	err := m.queue.Scan(s.queue, func(e queue.Entry) bool {
+		if due := e.ModTime.Add(-timeSlack); !f.all && due.After(m.world.now()) {
+			if fresh {
+				s.postpone(due)
+			}
+			return true
+		}
+		if tokens >= tokenBatch || m.full() {
+			putTokens()
+		}
+		if !m.enter(fresh) {
+			return false
+		}
+		if err := m.queue.Rename(e.ID, s.queue, queue.Active); err != nil {
+			m.leave()
+			if !errors.Is(err, fs.ErrNotExist) {
+				m.log.Warnf("cannot move message %s from %s to active: %v", e.ID, s.queue, err)
+			}
+			return true
+		}
+		tokens++
+		m.loads <- &message{
+			id: e.ID, from: s.queue, mode: e.Mode, flush: f.flush || e.Mode&queue.ModeUnthrottle != 0,
+			activeArrival: m.world.now(),
+		}
+		return true
+	})
+	if err != nil {
+		m.log.Warnf("scan of the %s queue: %v", s.queue, err)
+	}
+	if fresh {
+		m.poke() // files that are too young have set a new time
+	}
+}
+
+// requeueActive moves everything in the active queue to the incoming queue, due
+// now, before the first scan. Deliveries that agents have not finished since an
+// earlier qmgr hold a lock on their file, which load meets.
+func (m *manager) requeueActive() error {
+	var failed error
+	err := m.queue.Scan(queue.Active, func(e queue.Entry) bool {
+		if err := m.postpone(e.ID, queue.Active, queue.Incoming, m.world.now()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			m.log.Warnf("cannot move message %s from active to incoming: %v", e.ID, err)
+			failed = err
+		}
+		return true
+	})
+	return errors.Join(err, failed)
+}
+
+// postpone moves a message to a queue where it waits until the given time.
+func (m *manager) postpone(id, from, to string, until time.Time) error {
+	tv := unix.NsecToTimespec(until.UnixNano())
+	err := unix.UtimesNanoAt(unix.AT_FDCWD, m.queue.Path(from, id), []unix.Timespec{tv, tv}, 0)
+	if err != nil {
+		return &fs.PathError{Op: "utimes", Path: m.queue.Path(from, id), Err: err}
+	}
+	return m.queue.Rename(id, from, to)
+}

@@ -1,0 +1,486 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"time"
+
+	"sealpost/lib/address"
+	"sealpost/lib/agent"
+	"sealpost/lib/dsn"
+	"sealpost/lib/maillog"
+	"sealpost/lib/mailproto"
+	"sealpost/lib/table"
+	"sealpost/smtp/route"
+)
+
+// client is the program: everything that outlives a message.
+type client struct {
+	set    *settings
+	route  *route.Config
+	syntax route.Syntax
+	cache  *cache
+	dial   dialer
+	now    func() time.Time
+	flags  deliveryFlags
+	// always are the destinations with connection caching without demand.
+	always *table.List
+	// generic rewrites addresses of the envelope (smtp_generic_maps).
+	generic func(ctx context.Context, addr string) (string, error)
+}
+
+// outcomes takes what became of each recipient; *agent.Delivery.
+type outcomes interface {
+	Sent(context.Context, agent.Outcome)
+	Bounced(context.Context, agent.Outcome)
+	Deferred(context.Context, agent.Outcome)
+	HopStatus(dsn.Status)
+	Pass(ctx context.Context, r *mailproto.Recipient, transport, nexthop string)
+}
+
+// job is one delivery request.
+type job struct {
+	req  *mailproto.DeliveryRequest
+	log  *maillog.Logger
+	out  outcomes
+	data func() content
+}
+
+// walk is one job on its way over destinations and hosts.
+type walk struct {
+	*client
+	job
+	env      envelope
+	rcpts    []*rcpt // those without outcome
+	tried    map[string]bool
+	sessions int      // that got past EHLO
+	last     *failure // why the remaining recipients remain
+	// fallback: the current destination is one of smtp_fallback_relay.
+	fallback bool
+}
+
+func isEnd(err error) bool { return errors.Is(err, io.EOF) }
+
+// deliver tries the destinations of the next hop, then the fallback relays, until
+// each recipient has an outcome.
+func (c *client) deliver(ctx context.Context, j job) {
+	w := &walk{client: c, job: j, tried: make(map[string]bool)}
+	if !w.prepare(ctx) {
+		return
+	}
+	list, err := route.ParseList(j.req.Nexthop, c.syntax)
+	if err != nil {
+		j.log.Warnf("%s: next hop: %v", j.req.QueueID, err)
+		w.last = &failure{throttle: true, status: dsn.Status{Code: "4.3.5", Reason: err.Error()}}
+		w.leftovers(ctx)
+		return
+	}
+	own := len(list)
+	list = append(list, w.fallbacks(list)...)
+	for i, dest := range list {
+		w.fallback = i >= own
+		w.sessions = 0
+		stop := w.destination(ctx, dest, i == len(list)-1)
+		if len(w.rcpts) == 0 {
+			return
+		}
+		if stop {
+			break
+		}
+	}
+	w.leftovers(ctx)
+}
+
+// fallbacks are the destinations of smtp_fallback_relay, for TCP destinations only.
+func (w *walk) fallbacks(list []route.Destination) []route.Destination {
+	if w.set.fallback == "" {
+		return nil
+	}
+	for _, d := range list {
+		if d.Unix != "" {
+			w.log.Warnf("ignoring %q setting for non-TCP connections", w.set.name("fallback_relay")+" = "+w.set.fallback)
+			return nil
+		}
+	}
+	more, err := route.ParseList(w.set.fallback, w.syntax)
+	if err != nil {
+		w.log.Warnf("%s: %v", w.set.name("fallback_relay"), err)
+		return nil
+	}
+	return more
+}
+
+// prepare makes the envelope. An address that cannot be said in a command is
+// returned; a table that fails defers everything. False: nothing is left to do.
+func (w *walk) prepare(ctx context.Context) bool {
+	r := w.req
+	sender, err := w.external(ctx, r.Sender)
+	w.env = envelope{sender: sender, size: r.DataSize, encoding: r.Encoding, id: r.EnvelopeID, ret: r.Ret, opts: r.SendOpts}
+	for i := range r.Recipients {
+		rc := &rcpt{Recipient: &r.Recipients[i]}
+		w.rcpts = append(w.rcpts, rc)
+		var rerr error
+		if rc.ext, rerr = w.external(ctx, rc.Addr); rerr != nil && err == nil {
+			err = rerr
+		}
+	}
+	if err != nil {
+		w.log.Warnf("%s: %v", r.QueueID, err)
+		w.last = &failure{status: dsn.Status{Code: "4.3.0", Reason: "Temporary lookup error"}}
+		w.leftovers(ctx)
+		return false
+	}
+	if err := checkArg(w.env.sender); err != nil {
+		w.last = &failure{status: dsn.Status{Code: "5.1.7", Reason: "bad sender address: " + err.Error()}}
+		w.leftovers(ctx)
+		return false
+	}
+	for _, rc := range w.rcpts {
+		if err := checkArg(rc.ext); err != nil || rc.ext == "" {
+			reason := "bad recipient address"
+			if err != nil {
+				reason += ": " + err.Error()
+			}
+			w.settle(ctx, rc, &failure{status: dsn.Status{Code: "5.1.3", Reason: reason}}, "none", r.Stats, true)
+		}
+	}
+	w.forget()
+	w.env.utf8 = !isASCII(w.env.sender)
+	for _, rc := range w.rcpts {
+		w.env.utf8 = w.env.utf8 || !isASCII(rc.ext)
+	}
+	return len(w.rcpts) > 0
+}
+
+// external is an address as commands have it.
+func (w *walk) external(ctx context.Context, addr string) (string, error) {
+	if addr == "" {
+		return "", nil
+	}
+	if w.generic != nil {
+		mapped, err := w.generic(ctx, addr)
+		if err != nil {
+			return "", err
+		}
+		addr = mapped
+	}
+	if w.set.quoteEnvelope {
+		addr = address.Quote(addr)
+	}
+	return addr, nil
+}
+
+// destination tries the hosts of one destination. stop: no other destination is
+// to be tried, because this system is an exchanger of this one.
+func (w *walk) destination(ctx context.Context, dest route.Destination, final bool) (stop bool) {
+	caching := w.caching(ctx, dest)
+	label := destLabel(dest)
+	if caching.load {
+		for w.sessionsLeft() {
+			s := w.cache.take(label)
+			if s == nil {
+				break
+			}
+			w.log.Verbosef("%s: using cached connection to %s for %s", w.req.QueueID, s.host.Relay(), dest.Text)
+			w.tried[s.host.Endpoint()] = true
+			if w.attempt(ctx, s, caching, false) {
+				delete(w.tried, s.host.Endpoint()) // it was dead: the host is as good as new
+				continue
+			}
+			w.sessions++
+			if len(w.rcpts) == 0 {
+				return false
+			}
+		}
+	}
+	plan, err := w.route.Hosts(ctx, dest)
+	if err != nil {
+		var rf *route.Failure
+		if !errors.As(err, &rf) {
+			rf = &route.Failure{Status: dsn.Status{Code: "4.3.0", Reason: err.Error()}}
+		}
+		w.warn(rf.Warnings)
+		w.log.Verbosef("%s: no hosts for %s: %v", w.req.QueueID, dest.Text, err)
+		w.last = &failure{scope: site, throttle: true, status: rf.Status}
+		return rf.BestMX
+	}
+	w.warn(plan.Warnings)
+	final = final || plan.BestMX
+	for i, h := range plan.Hosts {
+		if !w.sessionsLeft() || ctx.Err() != nil {
+			break
+		}
+		if w.tried[h.Endpoint()] {
+			continue
+		}
+		w.host(ctx, dest, h, caching, final && i == len(plan.Hosts)-1, final)
+		if len(w.rcpts) == 0 {
+			return false
+		}
+	}
+	return plan.BestMX
+}
+
+func (w *walk) warn(warnings []string) {
+	for _, text := range warnings {
+		w.log.Warnf("%s", text)
+	}
+}
+
+func (w *walk) sessionsLeft() bool {
+	return w.set.sessionLimit <= 0 || w.sessions < w.set.sessionLimit
+}
+
+// host tries one host: over an idle connection when there is one, else over a
+// new one. last: no other host is left; lastDest: no other destination is left.
+func (w *walk) host(ctx context.Context, dest route.Destination, h route.Host, caching caching, last, lastDest bool) {
+	// The session that follows may be the last one allowed.
+	final := last || lastDest && w.set.sessionLimit > 0 && w.sessions+1 >= w.set.sessionLimit
+	if caching.load {
+		for {
+			s := w.cache.take(endpLabel(h))
+			if s == nil {
+				break
+			}
+			w.log.Verbosef("%s: using cached connection to %s", w.req.QueueID, h.Relay())
+			s.host = h
+			if !w.attempt(ctx, s, caching, final) {
+				w.sessions++
+				return
+			}
+		}
+	}
+	nc, err := w.dial(ctx, h)
+	if err != nil {
+		f := unreachable(h, err)
+		w.log.Log(maillog.Info, &maillog.ConnectFailure{QueueID: w.req.QueueID, Reason: f.status.Reason})
+		w.last = f
+		return
+	}
+	stop := context.AfterFunc(ctx, func() { nc.Close() })
+	s, f := open(nc, h, w.set, w.log, w.now())
+	stop()
+	if f != nil {
+		w.log.Verbosef("%s: %s: no session: %s", w.req.QueueID, h.Relay(), f.status.Reason)
+		w.settleAll(ctx, f, h.Relay(), w.stats(s), last)
+		s.quit()
+		return
+	}
+	s.destLabel, s.endpLabel = destLabel(dest), endpLabel(h)
+	w.log.Verbosef("%s: connected to %s, extensions %#x, size limit %d", w.req.QueueID, h.Relay(), s.facts.Features.Ext, s.facts.Features.MaxSize)
+	w.attempt(ctx, s, caching, final)
+	w.sessions++
+}
+
+// attempt offers the message over a session and settles recipients by the
+// answers. again: the connection had died while idle, and nothing was decided.
+func (w *walk) attempt(ctx context.Context, s *session, caching caching, final bool) (again bool) {
+	nc := s.conn.NetConn()
+	stop := context.AfterFunc(ctx, func() { nc.Close() })
+	stats := w.stats(s)
+	t := &transaction{session: s, env: &w.env, rcpts: w.rcpts, probe: w.isProbe(), queueID: w.req.QueueID, log: w.log,
+		data: func() content { return w.content(ctx, s) }}
+	f := t.run()
+	stop()
+	if t.stale {
+		w.log.Verbosef("%s: cached connection to %s was dead", w.req.QueueID, s.host.Relay())
+		s.close()
+		return true
+	}
+	relay := s.host.Relay()
+	stats.DeliverDone = w.now()
+	for _, r := range w.rcpts {
+		switch {
+		case r.sent:
+			w.sent(ctx, r, s, relay, stats)
+		case r.fail != nil:
+			w.settle(ctx, r, r.fail, relay, stats, final)
+		case f != nil:
+			w.settle(ctx, r, f, relay, stats, final)
+		default:
+			w.settle(ctx, r, &failure{status: dsn.Status{Code: "4.3.0", Reason: "no answer for this recipient"}}, relay, stats, final)
+		}
+	}
+	w.finishSite(f, final)
+	w.forget()
+	w.release(s, caching)
+	return false
+}
+
+// release keeps the session for others or ends it.
+func (w *walk) release(s *session, caching caching) {
+	set := w.set
+	if caching.store && !s.broken && (set.reuseCountLimit <= 0 || s.uses <= set.reuseCountLimit) &&
+		w.now().Sub(s.began) < set.reuseTimeLimit && w.cache.put(s) {
+		return
+	}
+	s.quit()
+}
+
+// stats are the request's with what this session adds.
+func (w *walk) stats(s *session) mailproto.MsgStats {
+	stats := w.req.Stats
+	stats.ConnSetupDone = w.now()
+	stats.ReuseCount = s.uses
+	return stats
+}
+
+func (w *walk) isProbe() bool {
+	return w.req.Flags&(mailproto.DeliverMTAVerify|mailproto.DeliverUserVerify) != 0
+}
+
+// sent records a recipient that the next hop took over.
+func (w *walk) sent(ctx context.Context, r *rcpt, s *session, relay string, stats mailproto.MsgStats) {
+	r.done = true
+	hasDSN := s.facts.Features.Has(ExtDSN)
+	action := dsn.ActionRelayed
+	if w.flags.final || w.set.lmtp && w.set.assumeFinal && !hasDSN {
+		action = dsn.ActionDelivered
+	}
+	w.out.Sent(ctx, agent.Outcome{
+		Recipient: r.Recipient, Relay: relay, Stats: stats, Relayed: hasDSN,
+		Status: dsn.Status{Code: r.code, Action: action, Reason: r.reply,
+			DiagType: dsn.DiagSMTP, DiagText: r.reply, MTAType: dsn.MTADNS, MTAName: s.host.Name},
+	})
+}
+
+// settle gives a recipient its outcome, or leaves it for the next host.
+func (w *walk) settle(ctx context.Context, r *rcpt, f *failure, relay string, stats mailproto.MsgStats, final bool) {
+	o := agent.Outcome{Recipient: r.Recipient, Relay: relay, Stats: stats, Status: f.status}
+	switch {
+	case f.soft(final) && !final:
+		if w.last != f {
+			w.log.Log(maillog.Info, &maillog.NextHost{QueueID: w.req.QueueID, Reason: f.status.Reason})
+			w.last = f
+		}
+	case f.soft(final):
+		r.done = true
+		w.out.Deferred(ctx, o)
+	default:
+		r.done = true
+		w.out.Bounced(ctx, o)
+	}
+}
+
+func (w *walk) settleAll(ctx context.Context, f *failure, relay string, stats mailproto.MsgStats, final bool) {
+	for _, r := range w.rcpts {
+		w.settle(ctx, r, f, relay, stats, final)
+	}
+	w.finishSite(f, final)
+	w.forget()
+}
+
+// finishSite tells qmgr about a destination whose last host failed.
+func (w *walk) finishSite(f *failure, final bool) {
+	if f != nil && final && f.scope == site && f.throttle && f.soft(final) {
+		w.out.HopStatus(f.status)
+	}
+}
+
+// forget drops recipients that have their outcome.
+func (w *walk) forget() {
+	left := w.rcpts[:0]
+	for _, r := range w.rcpts {
+		if !r.done {
+			left = append(left, r)
+		}
+	}
+	clear(w.rcpts[len(left):])
+	w.rcpts = left
+}
+
+// leftovers settles recipients for which no host was left: by the last reason.
+// A permanent reason at a relay of ours is our configuration, not the sender's
+// fault (requiretls.md §6.8).
+func (w *walk) leftovers(ctx context.Context) {
+	f := w.last
+	if f == nil {
+		f = &failure{scope: site, status: dsn.Status{Code: "4.3.0", Reason: "no host was tried"}}
+		if ctx.Err() != nil {
+			f.status = dsn.Status{Code: "4.3.2", Reason: "delivery was interrupted"}
+		}
+	}
+	if f.status.Code == "5.4.6" && w.set.bestMXTransport != "" {
+		w.pass(ctx)
+		return
+	}
+	if !f.soft(true) && f.scope == site && f.status.Code != "5.4.6" {
+		what := ""
+		switch {
+		case w.fallback:
+			what = w.set.name("fallback_relay")
+		case w.set.relayhost != "" && w.req.Nexthop == w.set.relayhost:
+			what = "relayhost"
+		}
+		if what != "" {
+			w.log.Warnf("%s configuration problem", what)
+			adjusted := *f
+			adjusted.status.Code = "4.3.5"
+			f = &adjusted
+		}
+	}
+	w.settleAll(ctx, f, "none", w.req.Stats, true)
+}
+
+// pass hands the recipients to best_mx_transport: "transport" or
+// "transport:nexthop".
+func (w *walk) pass(ctx context.Context) {
+	transport, nexthop, _ := strings.Cut(w.set.bestMXTransport, ":")
+	if nexthop == "" {
+		nexthop = w.req.Nexthop
+	}
+	for _, r := range w.rcpts {
+		w.log.Log(maillog.Info, &maillog.Passing{QueueID: w.req.QueueID, To: r.ext, Transport: transport})
+		r.done = true
+		w.out.Pass(ctx, r.Recipient, transport, nexthop)
+	}
+	w.forget()
+}
+
+// caching says whether idle connections may be used and kept for a request.
+type caching struct{ load, store bool }
+
+// caching follows qmgr's demand and the list of destinations that are always
+// cached. A probe must not lengthen the life of a connection.
+func (w *walk) caching(ctx context.Context, dest route.Destination) caching {
+	if w.always != nil {
+		name := dest.Host
+		if dest.Unix != "" {
+			name = dest.Unix
+		}
+		if ok, err := w.always.Match(ctx, name); ok && err == nil {
+			return caching{true, true}
+		}
+	}
+	if !w.set.cacheOnDemand {
+		return caching{}
+	}
+	return caching{
+		load:  w.req.Flags&mailproto.DeliverConnLoad != 0,
+		store: w.req.Flags&mailproto.DeliverConnStore != 0,
+	}
+}
+
+// Labels of the cache. What a message demands of a connection (TLS policy,
+// REQUIRETLS level) becomes part of them.
+func destLabel(d route.Destination) string { return "dest\n" + strings.ToLower(d.Text) }
+func endpLabel(h route.Host) string        { return "endp\n" + h.Endpoint() }
+
+// name is a parameter's name for this program.
+func (set *settings) name(ending string) string {
+	if set.lmtp {
+		return "lmtp_" + ending
+	}
+	return "smtp_" + ending
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}

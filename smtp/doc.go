@@ -1,0 +1,181 @@
+/*
+Command smtp is the SMTP and LMTP client. Run under the name lmtp it speaks LMTP
+and reads the parameters lmtp_...
+
+# NAME
+
+smtp, lmtp - SMTP and LMTP client
+
+# SYNOPSIS
+
+	smtp [generic daemon options] [flags=DORX]
+	lmtp [generic daemon options] [flags=DORX]
+
+# DESCRIPTION
+
+The client delivers mail to other systems. It runs under master(8) and receives
+delivery requests from qmgr(8): a queue file, a sender, recipients and the next
+hop, which is a domain or a host. It looks up the hosts of the next hop, tries
+them in order, and records what became of each recipient with bounce(8),
+defer(8) and trace(8).
+
+The mail exchangers of a domain are tried by preference, those of equal preference
+in random order. A host that cannot be reached, does not answer in time, or
+refuses with a code 4xx is followed by the next one; a refusal with 5xx of the
+message or a recipient is final. When no host is left, the last reason decides:
+the mail is deferred, or returned.
+
+A message for several recipients is offered once to each host. Recipients that
+one host refuses for a time are offered to the next, the others are done.
+
+One process serves all deliveries of its service, each in its own thread of
+control; one that hangs holds up nobody else.
+
+# SMTP DESTINATION SYNTAX
+
+A next hop is one or more destinations, separated by comma or white space, which
+are tried in order:
+
+	domain, domain:port
+	    The mail exchangers of the domain; without MX records, the host of
+	    this name.
+	[host], [host]:port
+	    The addresses of the host.
+	[address], [address]:port
+	    The address. An IPv6 address is written [ipv6:address].
+
+# LMTP DESTINATION SYNTAX
+
+	unix:path
+	    A socket in the file system, relative to the queue directory.
+	inet:host, inet:host:port, inet:[address], inet:[address]:port
+	    A host or an address. "inet:" may be left out. There is no MX lookup.
+
+# CONNECTION REUSE
+
+After a delivery a connection is kept for up to smtp_connection_cache_time_limit
+when qmgr asks for it, because more mail is waiting for the destination, or when
+the destination is one of smtp_connection_cache_destinations. The next message
+for the same destination, or for another one with the same server, goes over it.
+What the server announced stays with the connection. A connection that turns out
+to be dead before the server has said anything about a message is replaced by a
+new one; that is not a failed delivery. At most 100 connections idle for one
+destination or server, and 1000 in all.
+
+# MESSAGE CONTENT
+
+Lines end in CR LF on the wire, and a "." at the beginning of a line is doubled.
+A CR or LF inside a line is sent as a blank, so that no server takes it for the
+end of a line. Lines longer than smtp_line_length_limit are broken by CR LF and a
+blank. A message with 8-bit parts is converted to quoted-printable for a server
+without 8BITMIME. A message whose queue file cannot be read to its end is never
+finished: the connection is closed instead.
+
+# COMMAND ATTRIBUTE SYNTAX
+
+The argument flags= in master.cf takes letters:
+
+	D   Prepend a Delivered-To: header with the recipient.
+	O   Prepend an X-Original-To: header with the recipient as it was given.
+	R   Prepend a Return-Path: header with the sender.
+	X   The delivery is final: notices of success say "delivered", not "relayed".
+
+D and O name one recipient: set transport_destination_recipient_limit to 1.
+
+# DIAGNOSTICS
+
+Each recipient's outcome is one line with status=sent, deferred or bounced. A host
+that cannot be reached, and a refusal after which another host is tried, are
+logged with their reason. With -v the client logs which hosts it found, which
+connection it used, and why.
+
+A server that sends what is not a reply, replies of more than 64 KB or 1000 lines, or
+an answer before it has the whole message, is treated as a protocol error: the
+mail is deferred with 4.5.0 and the connection is closed.
+
+# SECURITY
+
+The client talks to servers that it does not know. It runs as mail_owner, may run
+in a chroot, reads its configuration, host table and resolver settings before it
+drops privileges, and needs write access to queue files only. Control characters in
+replies are replaced by "?" before they reach a log or a notice; an address with
+control characters is refused before it becomes part of a command.
+
+# CONFIGURATION PARAMETERS
+
+Each parameter smtp_NAME has a counterpart lmtp_NAME unless said otherwise. Changes
+take effect after "sealpost reload".
+
+Finding hosts:
+
+  - dns_servers (empty): name servers to ask instead of those of resolv.conf.
+  - dns_servers_authentic (no): believe DNSSEC results of dns_servers.
+  - disable_dns_lookups (no): no MX lookups, hosts by the system's table first.
+  - smtp_dns_support_level (empty): disabled, enabled or dnssec; empty means that
+    disable_dns_lookups decides.
+  - smtp_host_lookup (dns): where addresses of hosts come from: dns, native.
+  - ignore_mx_lookup_error (no): treat a failed MX lookup as "no MX records".
+  - smtp_defer_if_no_mx_address_found (no): defer and do not return mail when no
+    mail exchanger has an address.
+  - inet_protocols (all): address families to use.
+  - smtp_address_preference (any): address family to try first.
+  - smtp_balance_inet_protocols (yes): leave room for both families under
+    smtp_mx_address_limit.
+  - smtp_randomize_addresses (yes): random order of hosts of equal preference.
+  - smtp_mx_address_limit (5): addresses to try, 0 for all.
+  - smtp_mx_session_limit (2): sessions per delivery that get past EHLO, 0 for no limit.
+  - smtp_fallback_relay (empty): destinations to try after all others failed.
+  - smtp_tcp_port (smtp), lmtp_tcp_port (24): port when the next hop names none.
+  - smtp_bind_address, smtp_bind_address6 (empty): local addresses to connect from.
+  - inet_interfaces (all), proxy_interfaces (empty): addresses of this system, for
+    the detection of loops on port 25.
+  - best_mx_transport (empty): where to send mail for a domain that has this
+    system as its best mail exchanger, instead of returning it.
+
+The conversation:
+
+  - smtp_helo_name, lmtp_lhlo_name ($myhostname): name to say in EHLO or LHLO.
+  - smtp_always_send_ehlo (yes), smtp_never_send_ehlo (no): SMTP only.
+  - smtp_discard_ehlo_keywords, lmtp_discard_lhlo_keywords (empty): extensions to
+    pass over.
+  - smtp_skip_5xx_greeting (yes): try another host after a greeting of 5xx.
+  - smtp_skip_quit_response (yes; lmtp: no): do not wait for the reply to QUIT.
+  - smtp_line_length_limit (998): longest line to send, 0 for no limit.
+  - smtp_quote_rfc821_envelope (yes): quote local parts where RFC 5321 wants it.
+  - smtp_generic_maps (empty): replacements of sender and recipient addresses.
+  - disable_mime_output_conversion (no): send 8-bit text to every server.
+  - smtp_address_verify_target (rcpt): stage at which an address probe ends.
+  - lmtp_assume_final (no): LMTP servers without DSN deliver finally.
+
+Time limits:
+
+  - smtp_connect_timeout (30s; lmtp: 0s), smtp_helo_timeout (300s),
+    smtp_mail_timeout (300s), smtp_rcpt_timeout (300s), smtp_data_init_timeout
+    (120s), smtp_data_xfer_timeout (180s), smtp_data_done_timeout (600s),
+    smtp_rset_timeout (20s), smtp_quit_timeout (300s): for each read or write at
+    this stage. A whole reply may take twice as long.
+  - smtp_per_request_deadline (no): the limits are for a whole command and reply.
+  - smtp_min_data_rate (500): bytes per second of content that earn more time
+    under smtp_per_request_deadline.
+
+Connection reuse:
+
+  - smtp_connection_cache_on_demand (yes): follow the queue manager's demand.
+  - smtp_connection_cache_destinations (empty): destinations with reuse always on.
+  - smtp_connection_cache_time_limit (2s), connection_cache_ttl_limit (2s): how
+    long a connection may idle.
+  - smtp_connection_reuse_time_limit (300s): how long a connection is used again
+    after it was made.
+  - smtp_connection_reuse_count_limit (0): how often, 0 for no limit.
+
+# STANDARDS
+
+RFC 5321 (SMTP), RFC 2033 (LMTP), RFC 2920 (PIPELINING), RFC 1870 (SIZE), RFC 6152
+(8BITMIME), RFC 3461 (DSN), RFC 3463 and RFC 2034 (enhanced status codes), RFC 6531
+and RFC 6533 (SMTPUTF8), RFC 7505 (null MX).
+
+# SEE ALSO
+
+qmgr(8), bounce(8), master(8), smtpd(8), postconf(5), transport(5), generic(5)
+*/
+package main

@@ -1,0 +1,144 @@
+// # NAME
+//
+// smtpd - Sealpost SMTP server
+//
+// # SYNOPSIS
+//
+//	smtpd [generic daemon options]
+//	sendmail -bs
+//
+// # DESCRIPTION
+//
+// The SMTP server accepts connections from the network, and messages over them,
+// and hands each message to cleanup(8), which puts it into the incoming queue. It
+// believes nothing that a client says: what it takes on is decided by access
+// restrictions, and every limit below holds from the first byte.
+//
+// One process serves all sessions of a service, each in a goroutine of its own.
+// A session that waits for its client holds no buffers. The number of sessions
+// at a time is the process limit of master.cf; a worker that reaches it uses the
+// stress-dependent settings for a while.
+//
+// A message is answered with 250 only after cleanup said that it is safely in
+// the queue. The connection to cleanup is made with the first valid recipient;
+// from then on log lines have the queue id.
+//
+// # COMMANDS
+//
+// HELO, EHLO, MAIL, RCPT, DATA, BDAT, RSET, NOOP, VRFY, ETRN, HELP and QUIT.
+// EHLO announces PIPELINING, SIZE, VRFY, ETRN, ENHANCEDSTATUSCODES, 8BITMIME,
+// DSN, SMTPUTF8 and CHUNKING, in this order, without those of
+// smtpd_discard_ehlo_keywords. ETRN is answered by flush(8); where that service
+// is absent the reply is 458.
+//
+// # ACCESS RESTRICTIONS
+//
+// Each stage of a session has a list of restrictions, evaluated from left to
+// right until one permits (on to the next list) or refuses (the reply). With
+// smtpd_delay_reject the lists of client, HELO and sender are evaluated with
+// each recipient, so that the log shows all of them. Then come the relay and the
+// recipient restrictions, then reject_unlisted_recipient where
+// smtpd_reject_unlisted_recipient says so. Mail to "postmaster" without a domain
+// is always taken. A name that is not a restriction is warned about at start, and
+// where it is met the reply is 451 4.3.5.
+//
+// The server does not start when neither smtpd_relay_restrictions nor
+// smtpd_recipient_restrictions keeps strangers from relaying.
+//
+//   - permit, reject, defer: decide at once.
+//   - defer_if_permit, defer_if_reject: defer, in case the request would be
+//     permitted or refused by what follows.
+//   - warn_if_reject: log what the next restriction refuses, as reject_warning,
+//     and go on.
+//   - permit_mynetworks, permit_inet_interfaces: permit clients in mynetworks, and
+//     this host.
+//   - permit_auth_destination, reject_unauth_destination,
+//     defer_unauth_destination: permit mail for domains of this host and for
+//     relay_domains; refuse or defer all other mail.
+//   - reject_unlisted_recipient, reject_unlisted_sender: refuse addresses in
+//     domains of this host that no table knows.
+//   - reject_non_fqdn_sender, reject_non_fqdn_recipient,
+//     reject_non_fqdn_helo_hostname: refuse names that are not complete.
+//   - reject_unknown_sender_domain, reject_unknown_recipient_domain,
+//     reject_unknown_helo_hostname: refuse domains without MX and address records,
+//     and those that say that they take no mail. A name server that fails defers.
+//   - reject_invalid_helo_hostname: refuse what is not a name.
+//   - reject_unknown_client_hostname, reject_unknown_reverse_client_hostname:
+//     refuse clients without a verified name, or without any.
+//   - reject_multi_recipient_bounce: refuse a bounce to several recipients.
+//   - reject_unauth_pipelining, reject_plaintext_session: refuse clients that do
+//     not wait for replies where they must, and sessions in the clear.
+//   - permit_sasl_authenticated, permit_tls_clientcerts,
+//     permit_tls_all_clientcerts: no decision, as long as sessions have neither
+//     authentication nor TLS.
+//   - names in smtpd_restriction_classes: the list that the parameter of that
+//     name has.
+//
+// # CONFIGURATION PARAMETERS
+//
+//   - smtpd_client_restrictions, smtpd_helo_restrictions,
+//     smtpd_sender_restrictions, smtpd_recipient_restrictions,
+//     smtpd_data_restrictions, smtpd_end_of_data_restrictions,
+//     smtpd_etrn_restrictions (empty): restrictions of each stage.
+//   - smtpd_relay_restrictions (permit_mynetworks, permit_sasl_authenticated,
+//     defer_unauth_destination): who may relay.
+//   - smtpd_delay_reject (yes): wait for RCPT TO before a client is refused.
+//   - smtpd_restriction_classes (empty): names of further lists.
+//   - smtpd_reject_unlisted_recipient (yes), smtpd_reject_unlisted_sender (no):
+//     refuse addresses that do not exist.
+//   - local_recipient_maps, relay_recipient_maps, virtual_alias_maps,
+//     virtual_mailbox_maps: the tables that know addresses.
+//   - smtpd_banner ($myhostname ESMTP $mail_name): text of the greeting.
+//   - smtpd_helo_required (no), disable_vrfy_command (no),
+//     smtpd_discard_ehlo_keywords (empty),
+//     smtpd_discard_ehlo_keyword_address_maps (empty): the protocol's form.
+//   - smtpd_noop_commands (empty), smtpd_forbidden_commands (CONNECT GET POST and
+//     what does not begin with a letter): commands that do nothing, and commands
+//     of other protocols, which end the session.
+//   - smtpd_forbid_bare_newline (normalize): what a bare LF means. normalize, yes:
+//     it ends a line, but only CR LF "." CR LF ends a message. note: the same, and
+//     the disconnect line says notes=bare_lf. reject: the message or the command is
+//     refused with smtpd_forbid_bare_newline_reject_code (550). no: whatever looks
+//     like an end of message is one; this lets messages be smuggled in.
+//     Clients in smtpd_forbid_bare_newline_exclusions ($mynetworks) are exempt.
+//   - smtpd_forbid_unauth_pipelining (yes): end sessions of clients that send
+//     commands before they may.
+//   - message_size_limit (10240000), line_length_limit (2048),
+//     smtpd_recipient_limit (1000), smtpd_recipient_overshoot_limit (1000): limits
+//     on a message.
+//   - queue_minfree (0): bytes that must be free in the queue's file system; at
+//     least 1.5 times message_size_limit. Looked at once a second.
+//   - smtpd_soft_error_limit (10), smtpd_error_sleep_time (1s),
+//     smtpd_hard_error_limit (20, under stress 1), smtpd_junk_command_limit (100,
+//     under stress 1): what happens to clients that make errors.
+//   - smtpd_client_connection_count_limit (50),
+//     smtpd_client_event_limit_exceptions ($mynetworks),
+//     smtpd_client_ipv4_prefix_length (32), smtpd_client_ipv6_prefix_length (84):
+//     connections of one client, or one network, at a time.
+//   - smtpd_timeout (300s, under stress 10s), smtpd_per_request_deadline (no,
+//     under stress yes), smtpd_min_data_rate (500): time limits.
+//   - smtpd_peername_lookup (yes), smtpd_client_port_logging (no),
+//     smtpd_hide_client_session (no): names of clients and where they are shown.
+//   - smtputf8_enable (yes), strict_smtputf8 (no), strict_rfc821_envelopes (no):
+//     what an address may look like.
+//   - content_filter (empty), receive_override_options (empty),
+//     local_header_rewrite_clients (permit_inet_interfaces): what cleanup is told.
+//   - soft_bounce (no): make all refusals temporary.
+//
+// # DIAGNOSTICS
+//
+// Sessions, refusals and limits are logged. With -v each decision of a
+// restriction is logged with its reason.
+//
+// # SECURITY
+//
+// The SMTP server talks to everybody, runs without privileges and can run in a
+// chroot. These answers are stricter than Postfix's: a command above
+// line_length_limit is one error and its tail is never a command; control
+// characters are not part of any argument; ORCPT and ENVID with encoded control
+// characters are refused; repeated parameters are refused.
+//
+// # SEE ALSO
+//
+// cleanup(8), master(8), postconf(5), access(5)
+package main

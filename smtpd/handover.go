@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"strconv"
+
+	"sealpost/lib/header"
+	"sealpost/lib/maillog"
+	"sealpost/lib/mailproto"
+	"sealpost/lib/record"
+)
+
+// open starts the message with cleanup and sends the envelope's first part, in
+// the order of protocols.md §2.3.
+func (s *session) open(ctx context.Context) error {
+	t := s.txn
+	q, err := s.srv.openQueue(ctx, s.cleanupFlags())
+	if err != nil {
+		return err
+	}
+	t.queue = q
+	s.log.Log(maillog.Info, &maillog.QueueClient{QueueID: q.QueueID(), Client: s.client.text})
+
+	q.RecordString(record.Time, itoa(t.arrival.Unix())+" "+itoa(int64(t.arrival.Nanosecond()/1000)))
+	if s.p.ContentFilter != "" && !s.p.override("no_content_filter") {
+		q.RecordString(record.Filter, s.p.ContentFilter)
+	}
+	q.Attr("log_ident", q.QueueID())
+	q.Attr("rewrite_context", s.rewriteContext(ctx))
+	if t.envID != "" {
+		q.Attr("envelope_id", t.envID)
+	}
+	if t.ret != 0 {
+		q.Attr("ret_flags", itoa(int64(t.ret)))
+	}
+	q.RecordString(record.From, t.sender)
+	if t.body != "" {
+		q.Attr("encoding", t.body)
+	}
+	c := &s.client
+	q.Attr("log_client_name", c.name)
+	q.Attr("log_client_address", c.addr)
+	q.Attr("log_client_port", c.port)
+	q.Attr("log_message_origin", c.text)
+	if s.heloName != "" {
+		q.Attr("log_helo_name", s.heloName)
+	}
+	q.Attr("log_protocol_name", s.protocol)
+	q.Attr("client_name", c.name)
+	q.Attr("reverse_client_name", c.reverse)
+	q.Attr("client_address", c.addr)
+	q.Attr("client_port", c.port)
+	q.Attr("server_address", c.serverAddr)
+	q.Attr("server_port", c.serverPort)
+	if s.heloName != "" {
+		q.Attr("helo_name", s.heloName)
+	}
+	q.Attr("protocol_name", s.protocol)
+	q.Attr("client_address_type", strconv.Itoa(c.family))
+	return nil
+}
+
+// cleanupFlags are the flags of this message (§2.3). smtpd has no milters, and
+// those of cleanup are not for mail from the network (§0.1 M4).
+func (s *session) cleanupFlags() mailproto.CleanupFlags {
+	flags := mailproto.CleanupFilter | mailproto.CleanupBCC | mailproto.CleanupMap | mailproto.CleanupSMTPReply
+	if s.p.override("no_header_body_checks") {
+		flags &^= mailproto.CleanupFilter
+	}
+	if s.p.override("no_address_mappings") {
+		flags &^= mailproto.CleanupBCC | mailproto.CleanupMap
+	}
+	if s.txn.utf8 {
+		flags |= mailproto.CleanupSMTPUTF8
+	}
+	if s.p.autoUTF8 {
+		flags |= mailproto.CleanupAutoUTF8
+	}
+	return flags
+}
+
+// addRecipient sends one recipient's records.
+func (s *session) addRecipient(to path, p rcptParams) {
+	t := s.txn
+	if p.notify != 0 {
+		t.queue.Attr("notify_flags", itoa(int64(p.notify)))
+	}
+	orcpt := p.orcpt
+	if orcpt == "" {
+		kind := "rfc822;"
+		if !isASCII(to.typed) {
+			kind = "utf-8;"
+		}
+		orcpt = kind + to.typed
+	}
+	t.queue.Attr("dsn_orig_rcpt", orcpt)
+	t.queue.RecordString(record.Rcpt, to.internal)
+	if t.rcpts == 0 {
+		t.firstRcpt = to.internal
+	}
+	t.rcpts++
+}
+
+// beginContent sends the start of the content with our Received: header.
+func (s *session) beginContent() {
+	t := s.txn
+	t.queue.RecordString(record.Message, "")
+	line := make([]byte, 0, 256)
+	if !s.p.HideSession {
+		line = append(line, "Received: from "...)
+		if s.heloName != "" {
+			line = append(line, s.heloName...)
+		} else {
+			line = append(line, s.client.name...)
+		}
+		line = append(line, " ("...)
+		line = append(line, s.client.name...)
+		line = append(line, " ["...)
+		line = append(line, s.client.rfcAddr...)
+		line = append(line, "])"...)
+		t.queue.Record(record.Norm, line)
+	}
+	line = s.appendBy(line[:0])
+	if t.rcpts == 1 {
+		t.queue.Record(record.Norm, line)
+		line = append(line[:0], "\tfor <"...)
+		line = append(line, quoteForLog(t.firstRcpt)...)
+		line = append(line, ">; "...)
+	} else {
+		line = append(line, ';')
+		t.queue.Record(record.Norm, line)
+		line = append(line[:0], '\t')
+	}
+	line = append(line, header.Date(t.arrival)...)
+	t.queue.Record(record.Norm, line)
+}
+
+// appendBy appends the part of the Received: header that names this host.
+func (s *session) appendBy(b []byte) []byte {
+	if s.p.HideSession {
+		b = append(b, "Received: by "...)
+	} else {
+		b = append(b, "\tby "...)
+	}
+	b = append(b, s.p.MyHostname...)
+	b = append(b, " ("...)
+	b = append(b, s.p.MailName...)
+	b = append(b, ')')
+	if !s.p.HideSession {
+		b = append(b, " with "...)
+		if s.txn.utf8 && s.extended {
+			b = append(b, "UTF8SMTP"...)
+		} else {
+			b = append(b, s.protocol...)
+		}
+	}
+	b = append(b, " id "...)
+	return append(b, s.txn.queue.QueueID()...)
+}

@@ -1,0 +1,292 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"sealpost/lib/ehlo"
+	"sealpost/lib/maillog"
+	"sealpost/lib/service"
+	"sealpost/lib/smtpio"
+)
+
+// session is one SMTP connection. Only its own goroutine touches it, but for
+// conn.Interrupt.
+type session struct {
+	srv  *server
+	p    *profile
+	log  *maillog.Logger
+	conn *smtpio.Conn
+	// standAlone: sendmail -bs on standard input; no access control.
+	standAlone bool
+
+	client client
+	where  string // the last command, for the log
+	denied bool   // a connection that was refused: only QUIT is left
+
+	heloName string
+	helloed  bool // HELO or EHLO was accepted
+	extended bool // it was EHLO
+	protocol string
+	discard  ehlo.Set // keywords that this client is not offered
+
+	errors int // since the last message
+	junk   int
+	counts [numCommands]commandCount
+	bareLF bool // a line ended in a bare LF
+	exempt bool // smtpd_forbid_bare_newline_exclusions names the client
+
+	txn *transaction // nil outside a transaction
+	// unlucky: the last transaction ended in DATA or BDAT with an error, and
+	// further chunks of it are to be dropped.
+	dropChunks bool
+
+	quit bool
+}
+
+type commandCount struct{ ok, total uint32 }
+
+// errQuit ends a session in order.
+var errQuit = errors.New("session ends")
+
+// serve runs one session to its end.
+func (srv *server) serve(ctx context.Context, svc *service.Session) {
+	s := &session{
+		srv: srv, p: srv.normal, log: svc.Log, conn: smtpio.NewConn(svc.Conn),
+		standAlone: srv.env.StandAlone, where: "CONNECT", protocol: "SMTP",
+	}
+	if svc.Stress {
+		s.p = srv.stress
+	}
+	s.discard = s.p.discard
+	defer s.conn.Release()
+	s.conn.SetTimeout(s.p.Timeout)
+	s.identify(ctx, svc)
+	stop := srv.drains.watch(svc.Drain, s.conn)
+	defer stop()
+	defer srv.clients.leave(s.client.group)
+	s.log.Log(maillog.Info, &maillog.Connect{Client: s.client.text})
+	if s.greet(ctx) {
+		s.end(s.converse(ctx, svc.Drain))
+	}
+	s.reset()
+	s.flush()
+	s.logDisconnect()
+}
+
+// greet sends the first line; false means that the session is over.
+func (s *session) greet(ctx context.Context) bool {
+	if n := s.srv.clients.enter(s.client.group); s.tooMany(ctx, n) {
+		s.log.Warnf("Connection concurrency limit exceeded: %d from %s for service %s",
+			n, s.client.text, s.srv.env.ServiceName)
+		s.replyf("421 4.7.0 ", s.p.MyHostname, " Error: too many connections from ", s.client.text)
+		return false
+	}
+	s.exempt = s.matchHost(ctx, s.p.bareLFExempt, "smtpd_forbid_bare_newline_exclusions")
+	if maps := s.p.discardMaps; !maps.Empty() {
+		words, found, err := maps.Lookup(ctx, s.client.addr)
+		switch {
+		case err != nil:
+			// What must be hidden is not known: hide all that can be.
+			s.log.Warnf("%v; ignoring all valid EHLO keywords from %s", err, s.client.text)
+			s.discard = ^ehlo.EnhancedStatusCodes
+		case found:
+			s.discard = ehlo.Parse(strings.FieldsFunc(words, isListSeparator))
+		}
+	}
+	if !s.p.DelayReject {
+		if r := s.checkClient(ctx); r.refused() {
+			s.denied = true
+			s.refuse(r)
+			return true
+		}
+	}
+	s.replyf("220 ", s.p.Banner)
+	return true
+}
+
+func isListSeparator(r rune) bool { return r == ',' || r == ' ' || r == '\t' }
+
+func (s *session) tooMany(ctx context.Context, n int) bool {
+	return s.p.ConnCountLimit > 0 && n > s.p.ConnCountLimit && !s.standAlone &&
+		!s.matchHost(ctx, s.p.connExempt, "smtpd_client_event_limit_exceptions")
+}
+
+// converse reads and executes commands until the session is to end. The error
+// says why; errQuit needs no further words.
+func (s *session) converse(ctx context.Context, drain <-chan struct{}) error {
+	for {
+		switch {
+		case s.quit:
+			return errQuit
+		case s.errors >= s.p.HardErrors && !s.standAlone:
+			s.replyf("421 4.7.0 ", s.p.MyHostname, " Error: too many errors")
+			return errTooMany
+		case ctx.Err() != nil, s.txn == nil && closed(drain):
+			return smtpio.ErrInterrupted
+		}
+		if s.errors > s.p.SoftErrors && !s.standAlone {
+			s.sleep(ctx, s.p.ErrorSleep)
+		}
+		s.conn.SetInterruptible(s.txn == nil)
+		s.startRequest(0)
+		line, err := s.conn.ReadLine(s.p.LineLimit)
+		switch {
+		case errors.Is(err, smtpio.ErrLineTooLong), errors.Is(err, smtpio.ErrLineFlood):
+			s.log.Warnf("%s: request longer than %d bytes", s.client.text, s.p.LineLimit)
+			s.count(cmdUnknown, false)
+			s.fail("500 5.5.2 Error: line too long")
+			if errors.Is(err, smtpio.ErrLineFlood) {
+				s.where = "UNKNOWN"
+				return io.EOF
+			}
+			continue
+		case err != nil:
+			return err
+		}
+		if err := s.command(ctx, line); err != nil {
+			return err
+		}
+	}
+}
+
+var errTooMany = errors.New("too many errors")
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// startRequest begins a new time limit for a whole request, where there is one.
+func (s *session) startRequest(minRate int) {
+	if s.p.RequestDeadline {
+		s.conn.SetDeadline(time.Now().Add(s.p.Timeout), minRate)
+	}
+}
+
+// end says goodbye as the reason asks for, and logs it.
+func (s *session) end(reason error) {
+	ev := &maillog.SessionBroken{Where: s.where, Client: s.client.text, Bytes: -1}
+	if s.txn != nil {
+		ev.QueueID = s.txn.queueID()
+		if s.txn.reading {
+			ev.Bytes = s.txn.size
+		}
+	}
+	switch {
+	case errors.Is(reason, errQuit):
+		return
+	case errors.Is(reason, smtpio.ErrInterrupted):
+		s.replyf("421 4.3.2 ", s.p.MyHostname, " Service is restarting, try again later")
+		return
+	case errors.Is(reason, errTooMany):
+		ev.Reason = "too many errors"
+	case errors.Is(reason, os.ErrDeadlineExceeded):
+		ev.Reason = "timeout"
+		s.replyf("421 4.4.2 ", s.p.MyHostname, " Error: timeout exceeded")
+	default:
+		ev.Reason = "lost connection"
+	}
+	s.log.Log(maillog.Info, ev)
+}
+
+// flush sends the replies; an error shows up in the next read.
+func (s *session) flush() { _ = s.conn.Flush() }
+
+// sleep waits as a punishment for errors. Replies so far are sent first.
+func (s *session) sleep(ctx context.Context, d time.Duration) {
+	s.flush()
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+func (s *session) logDisconnect() {
+	ev := &maillog.Disconnect{Client: s.client.text}
+	for i, c := range s.counts {
+		if c.total > 0 {
+			ev.Commands = append(ev.Commands, maillog.CommandCount{
+				Name: statisticNames[i], OK: int(c.ok), Total: int(c.total)})
+		}
+	}
+	if s.bareLF && s.p.bareLF == bareLFNote {
+		ev.Notes = "bare_lf"
+	}
+	s.log.Log(maillog.Info, ev)
+}
+
+func (s *session) count(cmd int, ok bool) {
+	s.counts[cmd].total++
+	if ok {
+		s.counts[cmd].ok++
+	}
+}
+
+// replyf sends a reply of one line, made of parts: code, blank, text.
+func (s *session) replyf(parts ...string) {
+	start := s.conn.Unflushed()
+	b := s.conn.AvailableBuffer()
+	for _, p := range parts {
+		b = append(b, p...)
+	}
+	b = append(b, '\r', '\n')
+	s.conn.SetBuffer(s.adapt(b, start))
+}
+
+// reply sends a reply of one line.
+func (s *session) reply(text string) { s.replyf(text) }
+
+// fail sends a reply to a command that is not accepted.
+func (s *session) fail(parts ...string) {
+	s.errors++
+	s.replyf(parts...)
+}
+
+// adapt makes the reply in b[start:] what this client can have: temporary with
+// soft_bounce, without enhanced status code where that keyword was discarded.
+func (s *session) adapt(b []byte, start int) []byte {
+	line := b[start:]
+	if s.p.SoftBounce && line[0] == '5' {
+		line[0] = '4'
+		if len(line) > 5 && line[4] == '5' && line[5] == '.' {
+			line[4] = '4'
+		}
+	}
+	if s.discard.Has(ehlo.EnhancedStatusCodes) {
+		if n := enhancedLen(line); n > 0 {
+			b = append(b[:start+4], line[4+n:]...)
+		}
+	}
+	return b
+}
+
+// enhancedLen is the length of the enhanced status code and the blank after it
+// that follow "NNN ", or 0.
+func enhancedLen(line []byte) int {
+	if len(line) < 10 || line[5] != '.' || (line[4] != '2' && line[4] != '4' && line[4] != '5') {
+		return 0
+	}
+	for i := 6; i < len(line); i++ {
+		switch c := line[i]; {
+		case c == ' ':
+			return i - 4 + 1
+		case c != '.' && (c < '0' || c > '9'):
+			return 0
+		}
+	}
+	return 0
+}
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"time"
+
+	"sealpost/lib/dsn"
+	"sealpost/lib/mailproto"
+	"sealpost/lib/record"
+	"sealpost/lib/smtpio"
+)
+
+// queueWriter is a message on its way into the queue: *mailclient.Cleanup, or a
+// double in tests.
+type queueWriter interface {
+	QueueID() string
+	Record(t record.Type, payload []byte)
+	RecordString(t record.Type, s string)
+	Attr(name, value string)
+	Err() error
+	finisher
+	Cancel()
+}
+
+// transaction is what is known between MAIL and the end of the message.
+type transaction struct {
+	arrival time.Time
+	mailParams
+	sender string // internal form
+
+	queue     queueWriter // nil before the first valid recipient
+	rcpts     int
+	excess    int    // recipients above the limit
+	firstRcpt string // internal form
+
+	size    int64 // of the content so far, with line endings as CR LF
+	status  mailproto.CleanupStatus
+	reading bool // in DATA or BDAT
+
+	// BDAT:
+	chunks *smtpio.ChunkReader // nil before the first one
+	failed bool                // an earlier chunk was refused; the rest is dropped
+	bytes  int64               // announced by the chunks so far
+	lines  contentState
+}
+
+// mailParams are the parameters of MAIL FROM.
+type mailParams struct {
+	announced int64 // SIZE=; 0: not given
+	body      string
+	ret       dsn.Ret
+	envID     string // decoded
+	utf8      bool
+}
+
+func (t *transaction) queueID() string {
+	if t.queue == nil {
+		return ""
+	}
+	return t.queue.QueueID()
+}
+
+// reset ends the transaction; cleanup drops what it has of the message.
+func (s *session) reset() {
+	if s.txn == nil {
+		return
+	}
+	if s.txn.queue != nil {
+		s.txn.queue.Cancel()
+	}
+	s.txn = nil
+}

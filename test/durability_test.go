@@ -1,0 +1,303 @@
+package test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"sealpost/test/harness"
+)
+
+// durability are the sizes of the kill test; SEALPOST_KILL_SEED repeats a run.
+const (
+	killMessages = 5000
+	killClients  = 8
+	kills        = 300
+	masterEvery  = 25 // every so many kills the victim is master
+)
+
+// TestNoMailIsLostWhenDaemonsAreKilled is the promise of the queue: whatever is
+// killed, a message that was answered with 250 is delivered or still in the
+// queue, and arrives twice at most when it was being delivered at that moment.
+func TestNoMailIsLostWhenDaemonsAreKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIP: takes a minute; run without -short")
+	}
+	seed := uint64(time.Now().UnixNano())
+	if s := os.Getenv("SEALPOST_KILL_SEED"); s != "" {
+		var err error
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("seed %d", seed)
+	mta := harness.Start(t, harness.Options{Name: "killed", Domain: "b.test", Users: []string{"user"},
+		Params: map[string]string{"queue_run_delay": "2s", "minimal_backoff_time": "1s", "maximal_backoff_time": "2s", "transport_retry_time": "1s"}})
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	defer cancel()
+
+	load := &killLoad{mta: mta, acked: make(map[string]bool)}
+	var clients sync.WaitGroup
+	for range killClients {
+		clients.Go(func() { load.client(ctx) })
+	}
+	k := &killer{t: t, mta: mta, load: load, rand: rand.New(rand.NewPCG(seed, 0))}
+	k.run(ctx)
+	clients.Wait()
+
+	k.ensureMaster(ctx)
+	if err := drain(ctx, mta); err != nil {
+		t.Fatal(err)
+	}
+	load.verify(t, k)
+	if n := mta.Log.Count("throttling"); n > 0 {
+		t.Errorf("%d times a killed worker was taken for one that cannot start", n)
+	}
+}
+
+// drain flushes the queue until it is empty.
+func drain(ctx context.Context, mta *harness.Instance) error {
+	return harness.Poll(ctx, func() (bool, error) {
+		left := 0
+		for q, n := range mta.Queue() {
+			if q == "maildrop" || q == "incoming" || q == "active" || q == "deferred" {
+				left += n
+			}
+		}
+		if left > 0 {
+			mta.Command(ctx, nil, "postqueue", "-f")
+		}
+		return left == 0, nil
+	})
+}
+
+// killLoad is the clients and what they were promised.
+type killLoad struct {
+	mta  *harness.Instance
+	next atomic.Int64
+	sent atomic.Int64
+
+	mu    sync.Mutex
+	acked map[string]bool
+}
+
+func (l *killLoad) done() bool { return l.sent.Load() >= killMessages }
+
+// client sends messages, each with a number of its own, until enough were
+// accepted. A message whose session broke has no promise and is not repeated.
+func (l *killLoad) client(ctx context.Context) {
+	for ctx.Err() == nil && !l.done() {
+		conn, err := dialSMTP(l.mta.SMTP())
+		if err != nil {
+			continue // the listener is gone for the moment with its master
+		}
+		for !l.done() {
+			id := fmt.Sprintf("m%d", l.next.Add(1))
+			if !conn.send("sender@a.test", "user@b.test", "X-Number: "+id+"\r\n\r\nbody of "+id) {
+				break
+			}
+			l.sent.Add(1)
+			l.mu.Lock()
+			l.acked[id] = true
+			l.mu.Unlock()
+		}
+		conn.Close()
+	}
+}
+
+var number = regexp.MustCompile(`(?m)^X-Number: (m\d+)$`)
+
+// verify compares the mailbox with the promises.
+func (l *killLoad) verify(t *testing.T, k *killer) {
+	t.Helper()
+	mail, err := l.mta.Mail("user")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]int)
+	for _, m := range mail {
+		if n := number.FindStringSubmatch(m); n != nil {
+			got[n[1]]++
+		} else {
+			t.Errorf("a message without its number: %.200q", m)
+		}
+	}
+	lost, twice := 0, 0
+	for id := range l.acked {
+		if got[id] == 0 {
+			lost++
+		}
+	}
+	for _, n := range got {
+		twice += n - 1
+	}
+	t.Logf("%d messages accepted, %d delivered, %d twice; %d kills (%v), at most %d in flight at them",
+		len(l.acked), len(got), twice, k.kills, k.victims, k.inFlight)
+	if lost > 0 {
+		t.Errorf("%d messages were answered with 250 and are lost", lost)
+	}
+	if twice > k.inFlight {
+		t.Errorf("%d duplicates, but only %d messages were being delivered when something was killed", twice, k.inFlight)
+	}
+}
+
+// killer kills random daemons while the load runs.
+type killer struct {
+	t        *testing.T
+	mta      *harness.Instance
+	load     *killLoad
+	rand     *rand.Rand
+	kills    int
+	inFlight int // messages in the active queue, added up over the kills
+	victims  map[string]int
+}
+
+func (k *killer) run(ctx context.Context) {
+	k.victims = make(map[string]int)
+	for ctx.Err() == nil && (!k.load.done() || k.kills < kills) {
+		// Kills are spread over the messages, not over time.
+		due := int64(k.kills) * killMessages / kills
+		if err := harness.Poll(ctx, func() (bool, error) {
+			return k.load.sent.Load() >= due || k.load.done(), nil
+		}); err != nil {
+			return
+		}
+		if k.kills >= kills {
+			return
+		}
+		k.kill(ctx)
+	}
+}
+
+// kill chooses a victim. Workers are chosen by program, so that those with few
+// processes are hit as often as the others.
+func (k *killer) kill(ctx context.Context) {
+	master := k.ensureMaster(ctx)
+	if k.kills%masterEvery == masterEvery-1 {
+		k.shoot("master", master)
+		return
+	}
+	workers := k.mta.Workers()
+	var names []string
+	for name := range workers {
+		names = append(names, name)
+	}
+	if len(names) == 0 {
+		return
+	}
+	slices.Sort(names)
+	name := names[k.rand.IntN(len(names))]
+	pids := workers[name]
+	k.shoot(name, pids[k.rand.IntN(len(pids))])
+	if name != "smtpd" {
+		return
+	}
+	start := time.Now()
+	conn, err := dialSMTP(k.mta.SMTP())
+	if err != nil {
+		k.t.Errorf("after smtpd was killed: %v", err)
+		return
+	}
+	conn.Close()
+	if d := time.Since(start); d > time.Second {
+		k.t.Errorf("a killed smtpd was replaced after %v", d)
+	}
+}
+
+func (k *killer) shoot(name string, pid int) {
+	k.inFlight += k.mta.Queue()["active"] + killClients
+	if err := syscall.Kill(pid, syscall.SIGKILL); err == nil {
+		k.kills++
+		k.victims[name]++
+	}
+}
+
+// ensureMaster starts the system again when master was killed.
+func (k *killer) ensureMaster(ctx context.Context) int {
+	k.t.Helper()
+	var pid int
+	err := harness.Poll(ctx, func() (bool, error) {
+		if pid = k.mta.MasterPID(); pid != 0 {
+			return true, nil
+		}
+		k.mta.Start(ctx) // fails while the lock of the dead one is not free yet
+		return false, nil
+	})
+	if err != nil {
+		k.t.Fatalf("master does not start: %v", err)
+	}
+	return pid
+}
+
+// smtpConn is a client that takes nothing for granted.
+type smtpConn struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+// dialSMTP connects and reads the greeting and the answer to EHLO.
+func dialSMTP(addr string) (*smtpConn, error) {
+	c, err := net.DialTimeout("tcp", addr, 10*time.Second)
+	if err != nil {
+		return nil, err
+	}
+	c.SetDeadline(time.Now().Add(time.Minute))
+	s := &smtpConn{c, bufio.NewReader(c)}
+	for _, cmd := range []string{"", "EHLO client.a.test\r\n"} {
+		if code, text := s.command(cmd); code != 220 && code != 250 {
+			c.Close()
+			return nil, fmt.Errorf("%q answered with %d %s", cmd, code, text)
+		}
+	}
+	return s, nil
+}
+
+// command sends text and reads one reply; code 0 means the connection broke.
+func (s *smtpConn) command(text string) (code int, last string) {
+	if text != "" {
+		if _, err := s.Write([]byte(text)); err != nil {
+			return 0, err.Error()
+		}
+	}
+	for {
+		line, err := s.r.ReadString('\n')
+		if err != nil {
+			return 0, err.Error()
+		}
+		if len(line) < 4 || line[3] != '-' {
+			code, _ = strconv.Atoi(line[:min(3, len(line))])
+			return code, strings.TrimSpace(line)
+		}
+	}
+}
+
+// send reports whether the message was answered with 250.
+func (s *smtpConn) send(from, to, content string) bool {
+	s.SetDeadline(time.Now().Add(time.Minute))
+	for _, step := range []struct {
+		text string
+		want int
+	}{
+		{"MAIL FROM:<" + from + ">\r\n", 250},
+		{"RCPT TO:<" + to + ">\r\n", 250},
+		{"DATA\r\n", 354},
+		{content + "\r\n.\r\n", 250},
+	} {
+		if code, _ := s.command(step.text); code != step.want {
+			return false
+		}
+	}
+	return true
+}
