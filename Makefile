@@ -14,7 +14,7 @@ PKG       ?= ./...
 TESTFLAGS ?= -shuffle=on
 FUZZTIME  ?= 10s
 BENCHFLAGS ?=
-STATICCHECK_VERSION = 2026.1
+STATICCHECK_VERSION = v0.8.2
 export CGO_ENABLED ?= 0
 
 # A role of the mail system is a top-level directory with a main package.

@@ -18,6 +18,8 @@ const (
 	// after 5 s.
 	stopGrace = 3 * time.Second
 	killGrace = time.Second
+	// loggerLook is how often the log daemon's socket is looked at meanwhile.
+	loggerLook = 10 * time.Millisecond
 )
 
 // terminate stops everything. The log daemon goes last: it has to write what the
@@ -46,6 +48,8 @@ func (m *master) terminate(sig syscall.Signal) {
 // stopProgress is called when something ended while everything is being stopped.
 func (m *master) stopProgress() {
 	switch {
+	case m.workers() == 0 && m.loggerBusy():
+		m.after(loggerLook, m.stopProgress)
 	case len(m.children) == 0:
 		m.signalGroup()
 		m.quit(0)
@@ -54,6 +58,32 @@ func (m *master) stopProgress() {
 		m.signalGroup()
 		m.after(killGrace, func() { m.quit(0) })
 	}
+}
+
+// loggerBusy tells whether lines wait for a log daemon, and starts one for them
+// where a reload or a crash has just ended the last one.
+func (m *master) loggerBusy() bool {
+	for _, s := range m.services {
+		if !s.isLogger() || s.waiting != nil || m.lastOnes {
+			continue
+		}
+		for _, c := range s.children {
+			if c.uses == 0 {
+				return true // still starting: a signal would end it too early
+			}
+		}
+		for _, fd := range s.fds {
+			p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+			if n, err := unix.Poll(p, 0); n == 0 || err != nil {
+				continue
+			}
+			if len(s.children)+len(s.old) == 0 {
+				s.start()
+			}
+			return true
+		}
+	}
+	return false
 }
 
 // signalGroup reaches also what the children started (§3.6).

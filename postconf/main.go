@@ -1,3 +1,5 @@
+// Command postconf shows and changes the configuration of the mail system.
+//
 // # NAME
 //
 // postconf - show and change the configuration of the mail system

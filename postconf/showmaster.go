@@ -35,8 +35,7 @@ func (c *command) showMaster() error {
 	return nil
 }
 
-// matchService compares service[/type]. A service name may have a "/" in no
-// position that matters here: types have none.
+// matchService compares service[/type]. The last "/" separates: types have none.
 func matchService(pattern string, e *config.Entry) bool {
 	name, kind := pattern, "*"
 	if i := strings.LastIndexByte(pattern, '/'); i >= 0 {

@@ -78,6 +78,9 @@ type settings struct {
 	QueueDir  string        `conf:"queue_directory"`
 	ConfigDir string        `conf:"config_directory"`
 	Watchdog  time.Duration `conf:"postlogd_watchdog_timeout"`
+
+	SyslogName string `conf:"syslog_name"`
+	Facility   string `conf:"syslog_facility"`
 }
 
 func main() {
@@ -94,12 +97,17 @@ func start(env *service.Env) (*service.Worker, error) {
 			env.Log.Text(maillog.Info, string(maillog.CleanLine(b, maxLine)))
 		}}, nil
 	}
+	early := env.Log
 	mode, err := s.check(os.Geteuid() == 0)
-	if err != nil {
-		return nil, err
+	var f *logFile
+	if err == nil {
+		f, err = openLogFile(s.File, mode)
 	}
-	f, err := openLogFile(s.File, mode)
 	if err != nil {
+		// Not through the socket that nobody reads now.
+		env.Log = maillog.New(maillog.Options{
+			Program: env.Program, SyslogName: s.SyslogName, Facility: s.Facility, Stderr: os.Stderr,
+		})
 		return nil, err
 	}
 	// postlogd's own lines do not pass its socket: it could wait for itself.
@@ -109,7 +117,6 @@ func start(env *service.Env) (*service.Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	early := env.Log
 	env.Log = log
 	f.log = log
 	f.watchdog = watchdog(s.Watchdog, func() { early.Fatalf("watchdog timeout") })

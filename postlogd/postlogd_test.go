@@ -36,8 +36,9 @@ type daemon struct {
 	status *os.File
 }
 
-// startDaemon starts postlogd with maillog_file in dir, or as conf says.
-func startDaemon(t *testing.T, dir, conf string, stdout *os.File) *daemon {
+// startDaemon starts postlogd with maillog_file in dir, or as conf says. output is
+// standard output and standard error; nil or absent: /dev/null.
+func startDaemon(t *testing.T, dir, conf string, output ...*os.File) *daemon {
 	t.Helper()
 	for _, d := range []string{"queue/private", "queue/public", "queue/pid"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
@@ -72,8 +73,14 @@ func startDaemon(t *testing.T, dir, conf string, stdout *os.File) *daemon {
 	d.cmd.Args = []string{"postlogd", "-l", "-n", "postlog", "-t", "unix-dgram"}
 	d.cmd.ExtraFiles = []*os.File{null, null, theirStatus, socket}
 	d.cmd.Env = append(os.Environ(), envRun+"=1", "MAIL_CONFIG="+dir, "SEALPOST_SESSIONS=1")
-	if stdout != nil {
-		d.cmd.Stdout = stdout
+	for i, f := range output {
+		switch {
+		case f == nil:
+		case i == 0:
+			d.cmd.Stdout = f
+		default:
+			d.cmd.Stderr = f
+		}
 	}
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -144,7 +151,7 @@ func captured(t *testing.T) []string {
 
 func TestLogFile(t *testing.T) {
 	dir := t.TempDir()
-	d := startDaemon(t, dir, "maillog_file_permissions = 0640\n", nil)
+	d := startDaemon(t, dir, "maillog_file_permissions = 0640\n")
 	path := filepath.Join(dir, "maillog")
 	want := strings.Builder{}
 	for _, line := range captured(t) {
@@ -168,7 +175,7 @@ func TestLogFileIsKept(t *testing.T) {
 	if err := os.WriteFile(path, []byte("old\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d := startDaemon(t, dir, "", nil)
+	d := startDaemon(t, dir, "")
 	d.line("new")
 	await(t, path, "old\nnew\n")
 	d.cmd.Process.Signal(unix.SIGTERM)
@@ -191,6 +198,23 @@ func TestStdout(t *testing.T) {
 	d.line("two")
 	await(t, path, "one\ntwo\n")
 	d.stop()
+}
+
+// TestStartFails: what is wrong with the log file is not said to the log file.
+func TestStartFails(t *testing.T) {
+	dir := t.TempDir()
+	out, err := os.Create(filepath.Join(dir, "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	d := startDaemon(t, dir, "maillog_file = /dev/null/log\n", nil, out)
+	if err := d.cmd.Wait(); err == nil {
+		t.Error("exit status 0")
+	}
+	if got := content(t, out.Name()); !strings.Contains(got, `fatal: maillog_file "/dev/null/log" is in none of the directories`) {
+		t.Errorf("%q", got)
+	}
 }
 
 func TestCheck(t *testing.T) {

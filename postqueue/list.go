@@ -74,11 +74,13 @@ func (c *command) connectError(err error) string {
 // tells more, or Postfix's. What was received is printed even if the end is
 // missing; the error is ErrConnect only when nothing was.
 func (c *command) fromService(ctx context.Context, p printer) error {
-	s, err := mailclient.DialShowq(ctx, mailproto.PathUserShowq, mailproto.ProtoUserShowq)
+	path := mailproto.PathUserShowq
+	s, err := mailclient.DialShowq(ctx, path, mailproto.ProtoUserShowq)
 	if errors.Is(err, mailclient.ErrConnect) {
 		c.verbosef("%v; trying %s", err, mailproto.PathShowq)
 		errUser := err
-		s, err = mailclient.DialShowq(ctx, mailproto.PathShowq, mailproto.ProtoShowq)
+		path = mailproto.PathShowq
+		s, err = mailclient.DialShowq(ctx, path, mailproto.ProtoShowq)
 		if errors.Is(err, fs.ErrPermission) {
 			err = errUser // that public/ is closed to us says nothing
 		}
@@ -87,6 +89,7 @@ func (c *command) fromService(ctx context.Context, p printer) error {
 		return c.malformed(err)
 	}
 	defer s.Close()
+	c.verbosef("listing from %s", path)
 	for {
 		e, err := s.Next()
 		if err == io.EOF {

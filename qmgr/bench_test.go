@@ -43,7 +43,6 @@ func BenchmarkMessages(b *testing.B) {
 
 	q := queue.New(root, queue.Settings{HashNames: []string{"deferred", "defer"}, HashDepth: 1})
 	done := make(chan struct{}, 1)
-	left := 0
 	w := world{
 		now: time.Now,
 		resolve: func(_ context.Context, _, r string) (rewrite.Resolved, error) {
@@ -54,7 +53,7 @@ func BenchmarkMessages(b *testing.B) {
 		},
 		tokens: func(int) {},
 	}
-	m := newManager(testSettings(), func(string) transportSettings { return testTransport() }, w, q, nil)
+	m := newQmgr(testSettings(), func(string) transportSettings { return testTransport() }, w, q, nil)
 	ctx, cancel := context.WithCancel(b.Context())
 	finished := make(chan error, 1)
 	go func() { finished <- m.run(ctx) }()
@@ -65,7 +64,6 @@ func BenchmarkMessages(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	_ = left
 	go func() {
 		for {
 			n := 0

@@ -33,7 +33,7 @@ var (
 
 // kick starts as many connections to a transport as there are entries to deliver,
 // at most connectAhead on which no agent has spoken yet. The caller holds mu.
-func (m *manager) kick(t *schedule.Transport) {
+func (m *qmgr) kick(t *schedule.Transport) {
 	if m.stopped || !t.Ready() {
 		return
 	}
@@ -45,7 +45,7 @@ func (m *manager) kick(t *schedule.Transport) {
 
 // deliver makes one delivery: it connects, waits for an agent to speak, and only
 // then chooses what to deliver.
-func (m *manager) deliver(t *schedule.Transport) {
+func (m *qmgr) deliver(t *schedule.Transport) {
 	c, err := m.connect(t.Name)
 	m.mu.Lock()
 	t.Connecting--
@@ -72,7 +72,7 @@ func (m *manager) deliver(t *schedule.Transport) {
 
 // unavailable suspends a transport whose agents cannot be reached. The caller
 // holds mu.
-func (m *manager) unavailable(t *schedule.Transport, err error) {
+func (m *qmgr) unavailable(t *schedule.Transport, err error) {
 	if m.ctx.Err() != nil {
 		return
 	}
@@ -85,7 +85,7 @@ func (m *manager) unavailable(t *schedule.Transport, err error) {
 }
 
 // delivered ends a delivery that an agent has reported on.
-func (m *manager) delivered(e *schedule.Entry, reply mailproto.DeliveryReply) {
+func (m *qmgr) delivered(e *schedule.Entry, reply mailproto.DeliveryReply) {
 	msg := e.Message.Data.(*message)
 	t := e.Queue.Transport
 	outcome := schedule.Delivered
@@ -115,7 +115,7 @@ func (m *manager) delivered(e *schedule.Entry, reply mailproto.DeliveryReply) {
 
 // broken ends a delivery whose agent went away or did not make sense. The agent
 // may have dealt with some of the recipients: those are marked in the file.
-func (m *manager) broken(e *schedule.Entry, err error) {
+func (m *qmgr) broken(e *schedule.Entry, err error) {
 	if m.ctx.Err() != nil {
 		return
 	}
@@ -148,7 +148,7 @@ func (m *manager) broken(e *schedule.Entry, err error) {
 }
 
 // notDone is those of the recipients that are not marked as done.
-func (m *manager) notDone(id string, rcpts []mailproto.Recipient) []mailproto.Recipient {
+func (m *qmgr) notDone(id string, rcpts []mailproto.Recipient) []mailproto.Recipient {
 	f, err := openFile(m.queue.Path(queue.Active, id))
 	if err != nil {
 		return rcpts
@@ -180,7 +180,7 @@ var agentConns = sync.Pool{New: func() any {
 
 // connect waits until an agent of the transport has sent its greeting. Agents that
 // are all busy let qmgr wait here, up to daemon_timeout.
-func (m *manager) connect(transport string) (*agentConn, error) {
+func (m *qmgr) connect(transport string) (*agentConn, error) {
 	conn, err := m.world.dial(m.ctx, privatePath(transport))
 	if err != nil {
 		return nil, err
@@ -205,7 +205,7 @@ func (m *manager) connect(transport string) (*agentConn, error) {
 
 // track notes an open connection, to end its reads and writes when the process
 // leaves; false means that it is leaving.
-func (m *manager) track(c *agentConn) bool {
+func (m *qmgr) track(c *agentConn) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.conns[c] = struct{}{}
@@ -213,7 +213,7 @@ func (m *manager) track(c *agentConn) bool {
 }
 
 // hangUp closes a connection.
-func (m *manager) hangUp(c *agentConn) {
+func (m *qmgr) hangUp(c *agentConn) {
 	m.mu.Lock()
 	delete(m.conns, c)
 	m.mu.Unlock()
@@ -224,7 +224,7 @@ func (m *manager) hangUp(c *agentConn) {
 }
 
 // request sends a delivery request and waits for the answer.
-func (m *manager) request(c *agentConn, e *schedule.Entry) (mailproto.DeliveryReply, error) {
+func (m *qmgr) request(c *agentConn, e *schedule.Entry) (mailproto.DeliveryReply, error) {
 	req := m.deliveryRequest(e)
 	c.enc.Reset()
 	req.Append(&c.enc)
@@ -245,7 +245,7 @@ func (m *manager) request(c *agentConn, e *schedule.Entry) (mailproto.DeliveryRe
 }
 
 // deliveryRequest describes an entry to an agent (§2.6).
-func (m *manager) deliveryRequest(e *schedule.Entry) mailproto.DeliveryRequest {
+func (m *qmgr) deliveryRequest(e *schedule.Entry) mailproto.DeliveryRequest {
 	msg := e.Message.Data.(*message)
 	env := msg.env
 	slices.SortStableFunc(e.Recipients, func(a, b mailproto.Recipient) int { return strings.Compare(a.Addr, b.Addr) })
@@ -282,7 +282,7 @@ func (m *manager) deliveryRequest(e *schedule.Entry) mailproto.DeliveryRequest {
 }
 
 // traceFlags are the flags of a message that ask for more than its delivery.
-func (m *manager) traceFlags(msg *message) mailproto.DeliveryFlags {
+func (m *qmgr) traceFlags(msg *message) mailproto.DeliveryFlags {
 	flags := msg.env.TraceFlags
 	if m.set.ConfirmDelayCleared && msg.env.WarnOffset >= 0 && msg.env.WarnTime.IsZero() {
 		flags |= mailproto.DeliverDelaySent

@@ -35,7 +35,7 @@ type system struct {
 	dir   string
 	queue *queue.Queue
 	set   *settings
-	m     *manager
+	m     *qmgr
 	trans map[string]transportSettings
 
 	mu       sync.Mutex
@@ -123,7 +123,7 @@ func (s *system) start() {
 		}
 		return testTransport()
 	}
-	s.m = newManager(s.set, transports, w, s.queue, nil)
+	s.m = newQmgr(s.set, transports, w, s.queue, nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	m := s.m

@@ -116,11 +116,17 @@ func TestActiveQueueIsBounded(t *testing.T) {
 		if n := s.count("active"); n != 10 {
 			t.Errorf("%d messages in the active queue, want 10", n)
 		}
-		s.put("incoming", "N1", mail{sender: "a@b", rcpts: []string{"u@new.example"}})
+		for i := range 8 {
+			s.put("incoming", fmt.Sprintf("N%d", i), mail{sender: "a@b", rcpts: []string{fmt.Sprintf("u@new%d.example", i)}})
+		}
 		s.trigger("W")
-		gate <- struct{}{}
-		s.pass(time.Millisecond)
-		s.wantIn("N1", "active") // new mail goes before deferred mail
+		for range 8 {
+			gate <- struct{}{}
+			s.pass(time.Millisecond)
+		}
+		if n := s.count("deferred"); n != 90 { // new mail goes before deferred mail
+			t.Errorf("%d messages left in the deferred queue, want 90", n)
+		}
 		close(gate)
 		s.pass(time.Second)
 		if n := s.count("active") + s.count("deferred") + s.count("incoming"); n != 0 {

@@ -59,7 +59,7 @@ func start(env *service.Env) (*service.Worker, error) {
 		},
 		tokens: func(n int) { env.Flow.PutTokensUpTo(n, set.ProcessLimit) },
 	}
-	m := newManager(set, transports, w, env.Queue, env.Log)
+	m := newQmgr(set, transports, w, env.Queue, env.Log)
 	return &service.Worker{Trigger: m.trigger, Run: m.run, Files: rw.Files()}, nil
 }
 

@@ -26,12 +26,12 @@ type message struct {
 	env     *queue.Message
 	forced  bool      // the administrator made it expire
 	tried   bool      // its recipients are in the defer log already
-	probe   bool      // counted in manager.probes
+	probe   bool      // counted in qmgr.probes
 	lastRun time.Time // when recipients were read
 
 	sched schedule.Message
 
-	// Under manager.mu:
+	// Under qmgr.mu:
 	undelivered bool // something remains to be tried again
 	pending     int  // work outside the scheduler that keeps the message here
 	refilling   bool // the next recipients are being read
@@ -42,7 +42,7 @@ type message struct {
 const lockedFor = 60 * time.Second
 
 // load reads a message that was moved to the active queue, and schedules it.
-func (m *manager) load(msg *message) {
+func (m *qmgr) load(msg *message) {
 	locked, err := m.open(msg)
 	switch {
 	case locked:
@@ -74,7 +74,7 @@ func (m *manager) load(msg *message) {
 
 // begin logs a message that was read and schedules its first recipients. It
 // reports that nothing is to be delivered.
-func (m *manager) begin(msg *message) (done bool) {
+func (m *qmgr) begin(msg *message) (done bool) {
 	env := msg.env
 	n := len(env.Recipients)
 	if env.More() {
@@ -107,7 +107,7 @@ func (m *manager) begin(msg *message) (done bool) {
 // open reads the envelope of the file under an exclusive lock, and does what
 // marks the beginning of an attempt: the unthrottle bit goes, and so does the
 // log of the attempt before.
-func (m *manager) open(msg *message) (locked bool, err error) {
+func (m *qmgr) open(msg *message) (locked bool, err error) {
 	path := m.queue.Path(queue.Active, msg.id)
 	f, err := openFile(path)
 	if err != nil {
@@ -139,7 +139,7 @@ func (m *manager) open(msg *message) (locked bool, err error) {
 }
 
 // putBack moves a message out of the active queue for a while.
-func (m *manager) putBack(msg *message, to string, delay time.Duration) {
+func (m *qmgr) putBack(msg *message, to string, delay time.Duration) {
 	until := m.world.now().Add(delay)
 	if err := m.postpone(msg.id, queue.Active, to, until); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		m.log.Warnf("cannot move message %s from active to %s: %v", msg.id, to, err)
@@ -153,7 +153,7 @@ func (m *manager) putBack(msg *message, to string, delay time.Duration) {
 
 // saveCorrupt puts a file that cannot be read where the administrator can look at
 // it. It is marked afterwards: nobody looks for the mark in other queues.
-func (m *manager) saveCorrupt(id string) {
+func (m *qmgr) saveCorrupt(id string) {
 	m.log.Warnf("saving corrupt file %q from queue %q to queue %q", id, queue.Active, queue.Corrupt)
 	if err := m.queue.Rename(id, queue.Active, queue.Corrupt); err != nil {
 		m.log.Warnf("cannot move %s to the corrupt queue: %v", id, err)
@@ -166,7 +166,7 @@ func (m *manager) saveCorrupt(id string) {
 
 // hasLog reports whether a service has a status log with something in it for the
 // message. An empty one is removed.
-func (m *manager) hasLog(service, id string) bool {
+func (m *qmgr) hasLog(service, id string) bool {
 	var st unix.Stat_t
 	path := m.queue.Path(service, id)
 	for {
@@ -193,7 +193,7 @@ func (m *manager) hasLog(service, id string) bool {
 }
 
 // firstBatch is how many recipients of a new message are read.
-func (m *manager) firstBatch() int {
+func (m *qmgr) firstBatch() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return max(m.set.RecipientLimit-m.sched.Recipients(), m.set.RecipientMinimum, 1)

@@ -22,7 +22,7 @@ type target struct {
 
 // assign finds out where recipients go and schedules them. It reports that
 // nothing is left to be delivered: then the caller owes a settle.
-func (m *manager) assign(msg *message, rcpts []mailproto.Recipient) (done bool) {
+func (m *qmgr) assign(msg *message, rcpts []mailproto.Recipient) (done bool) {
 	targets := make([]target, 0, len(rcpts))
 	for _, r := range rcpts {
 		t := m.route(msg, r)
@@ -71,7 +71,7 @@ func compareTargets(a, b target) int {
 // together reports whether two recipients go to the same destination; the limits
 // of the transport say whether that means a domain or one recipient. The caller
 // holds mu.
-func (m *manager) together(a, b *target) bool {
+func (m *qmgr) together(a, b *target) bool {
 	if a.transport != b.transport || !strings.EqualFold(a.nexthop, b.nexthop) {
 		return false
 	}
@@ -82,7 +82,7 @@ func (m *manager) together(a, b *target) bool {
 // destination is the name of the scheduler's queue. Where recipients go one by
 // one, each mailbox is a destination of its own; the address extension does not
 // make another mailbox.
-func (m *manager) destination(transport, nexthop, rcpt string) string {
+func (m *qmgr) destination(transport, nexthop, rcpt string) string {
 	if m.transport(transport).limits.Recipients != 1 {
 		return strings.ToLower(nexthop)
 	}
@@ -95,7 +95,7 @@ func (m *manager) destination(transport, nexthop, rcpt string) string {
 
 // schedule gives recipients of one destination to the scheduler, or to the retry
 // service when the destination or its transport is suspended. The caller holds mu.
-func (m *manager) schedule(msg *message, transport, nexthop string, rcpts []mailproto.Recipient) {
+func (m *qmgr) schedule(msg *message, transport, nexthop string, rcpts []mailproto.Recipient) {
 	t := m.sched.Transport(transport)
 	q := m.sched.Queue(t, m.destination(transport, nexthop, rcpts[0].Addr), nexthop)
 	if msg.mode&queue.ModeUnthrottle != 0 {
@@ -116,7 +116,7 @@ func (m *manager) schedule(msg *message, transport, nexthop string, rcpts []mail
 // retry hands recipients to the retry service, so that they are logged and
 // deferred with the reason. Mail for a retry service that is suspended itself is
 // deferred here. The caller holds mu.
-func (m *manager) retry(msg *message, transport, nexthop string, why dsn.Status, rcpts []mailproto.Recipient) {
+func (m *qmgr) retry(msg *message, transport, nexthop string, why dsn.Status, rcpts []mailproto.Recipient) {
 	text := suspendedText(why)
 	if transport == retryService {
 		text = nexthop
@@ -131,7 +131,7 @@ func (m *manager) retry(msg *message, transport, nexthop string, why dsn.Status,
 }
 
 // route decides where one recipient goes.
-func (m *manager) route(msg *message, r mailproto.Recipient) target {
+func (m *qmgr) route(msg *message, r mailproto.Recipient) target {
 	env := msg.env
 	if msg.forced {
 		return target{transport: retryService, nexthop: "4.7.0 message is administratively expired", rcpt: r}
@@ -167,7 +167,7 @@ func (m *manager) route(msg *message, r mailproto.Recipient) target {
 }
 
 // filterTarget sends a recipient through a content filter "transport:nexthop".
-func (m *manager) filterTarget(filter string, r mailproto.Recipient) target {
+func (m *qmgr) filterTarget(filter string, r mailproto.Recipient) target {
 	transport, nexthop, _ := strings.Cut(filter, ":")
 	if nexthop == "" {
 		nexthop = m.set.DefaultFilterNexthop
@@ -179,26 +179,26 @@ func (m *manager) filterTarget(filter string, r mailproto.Recipient) target {
 }
 
 // deferTransport holds mail for a transport that is used on request only.
-func (m *manager) deferTransport(msg *message, t target) target {
+func (m *qmgr) deferTransport(msg *message, t target) target {
 	if m.set.defers(t.transport) && !msg.flush {
 		return target{transport: retryService, nexthop: "4.3.2 deferred transport", rcpt: t.rcpt}
 	}
 	return t
 }
 
-func (m *manager) isDoubleBounce(addr string) bool {
+func (m *qmgr) isDoubleBounce(addr string) bool {
 	local, _ := address.Split(addr)
 	return strings.EqualFold(local, m.set.DoubleBounceSender)
 }
 
-func (m *manager) tooManyProbes() bool {
+func (m *qmgr) tooManyProbes() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.set.ProbeLimit > 0 && m.probes > m.set.ProbeLimit
 }
 
 // discard ends the way of a notification that cannot be delivered to anyone.
-func (m *manager) discard(msg *message, r mailproto.Recipient) {
+func (m *qmgr) discard(msg *message, r mailproto.Recipient) {
 	m.logDelivery(msg, r, maillog.StatusSent, dsn.Status{Code: dsn.Code200, Reason: "undeliverable postmaster notification discarded"})
 	if err := m.markDone(msg.id, r.Offset); err != nil {
 		m.log.Warnf("%s: cannot mark <%s> as done: %v", msg.id, r.Addr, err)
@@ -209,7 +209,7 @@ func (m *manager) discard(msg *message, r mailproto.Recipient) {
 }
 
 // logDelivery writes a delivery line for a recipient that no agent saw.
-func (m *manager) logDelivery(msg *message, r mailproto.Recipient, word string, s dsn.Status) {
+func (m *qmgr) logDelivery(msg *message, r mailproto.Recipient, word string, s dsn.Status) {
 	d := &maillog.Delivery{
 		QueueID: msg.id, To: m.external(r.Addr), Relay: "none", Stats: msg.stats(),
 		DSN: s.Code, Status: word, Reason: s.Reason, Now: m.world.now(), Decimals: m.set.DelayDecimals + 1,
@@ -225,7 +225,9 @@ func (msg *message) stats() mailproto.MsgStats {
 }
 
 // deferDirectly logs recipients as deferred without the retry service.
-func (m *manager) deferDirectly(msg *message, why dsn.Status, rcpts []mailproto.Recipient) {
+func (m *qmgr) deferDirectly(msg *message, why dsn.Status, rcpts []mailproto.Recipient) {
+	m.deferring <- struct{}{}
+	defer func() { <-m.deferring }()
 	why.Action = dsn.ActionDelayed
 	failed := false
 	for _, r := range rcpts {
@@ -251,7 +253,7 @@ func (m *manager) deferDirectly(msg *message, why dsn.Status, rcpts []mailproto.
 
 // redirect hands entries that cannot be delivered for now to the retry service.
 // The caller holds mu.
-func (m *manager) redirect(entries []*schedule.Entry, why dsn.Status) {
+func (m *qmgr) redirect(entries []*schedule.Entry, why dsn.Status) {
 	for _, e := range entries {
 		q := e.Queue
 		m.retry(e.Message.Data.(*message), q.Transport.Name, q.Nexthop, why, e.Recipients)

@@ -86,7 +86,7 @@ func (s *scanner) due(now, limit time.Time) time.Time {
 	return limit
 }
 
-func (m *manager) scanLoop(ctx context.Context, s *scanner) {
+func (m *qmgr) scanLoop(ctx context.Context, s *scanner) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -106,7 +106,7 @@ const tokenBatch = 16
 // scan moves what is due to the active queue and hands it to the loaders. It
 // reads the directory in pieces and stops in the middle when the active queue is
 // full, so neither the number of files nor their order matters.
-func (m *manager) scan(s *scanner, f scanFlags) {
+func (m *qmgr) scan(s *scanner, f scanFlags) {
 	fresh := s.queue == queue.Incoming
 	tokens := 0
 	putTokens := func() {
@@ -154,7 +154,7 @@ func (m *manager) scan(s *scanner, f scanFlags) {
 // requeueActive moves everything in the active queue to the incoming queue, due
 // now, before the first scan. Deliveries that agents have not finished since an
 // earlier qmgr hold a lock on their file, which load meets.
-func (m *manager) requeueActive() error {
+func (m *qmgr) requeueActive() error {
 	var failed error
 	err := m.queue.Scan(queue.Active, func(e queue.Entry) bool {
 		if err := m.postpone(e.ID, queue.Active, queue.Incoming, m.world.now()); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -167,7 +167,7 @@ func (m *manager) requeueActive() error {
 }
 
 // postpone moves a message to a queue where it waits until the given time.
-func (m *manager) postpone(id, from, to string, until time.Time) error {
+func (m *qmgr) postpone(id, from, to string, until time.Time) error {
 	tv := unix.NsecToTimespec(until.UnixNano())
 	err := unix.UtimesNanoAt(unix.AT_FDCWD, m.queue.Path(from, id), []unix.Timespec{tv, tv}, 0)
 	if err != nil {

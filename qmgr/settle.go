@@ -15,7 +15,7 @@ import (
 
 // finished reports whether nothing of the message is being worked on: its
 // recipients in memory are all done or deferred. The caller holds mu.
-func (m *manager) finished(msg *message) bool {
+func (m *qmgr) finished(msg *message) bool {
 	return msg.sched.Recipients() == 0 && msg.pending == 0 && !msg.refilling
 }
 
@@ -27,7 +27,7 @@ func (msg *message) more() bool { return msg.env.More() && msg.env.Redirect == "
 // them, or it is time anyway. The message at the head of a transport's job list
 // may go beyond the limit, so that large messages in front do not starve it. The
 // caller holds mu.
-func (m *manager) wantsRefill(msg *message) bool {
+func (m *qmgr) wantsRefill(msg *message) bool {
 	if msg.refilling || !msg.more() {
 		return false
 	}
@@ -38,7 +38,7 @@ func (m *manager) wantsRefill(msg *message) bool {
 
 // batchSize is how many more recipients of a message may be read now. The caller
 // holds mu.
-func (m *manager) batchSize(msg *message) int {
+func (m *qmgr) batchSize(msg *message) int {
 	p := m.refillSettings(msg)
 	n := min(m.set.RecipientLimit-m.sched.Recipients(), p.recipients-msg.sched.Recipients())
 	if msg.sched.Front() {
@@ -47,7 +47,7 @@ func (m *manager) batchSize(msg *message) int {
 	return max(n, m.set.RecipientMinimum-msg.sched.Recipients(), 0)
 }
 
-func (m *manager) refillSettings(msg *message) transportSettings {
+func (m *qmgr) refillSettings(msg *message) transportSettings {
 	if t := msg.sched.Transport(); t != nil {
 		return m.transport(t.Name)
 	}
@@ -56,7 +56,7 @@ func (m *manager) refillSettings(msg *message) transportSettings {
 
 // refill reads the next recipients of a message and schedules them. Only one
 // goroutine does so for a message.
-func (m *manager) refill(msg *message) {
+func (m *qmgr) refill(msg *message) {
 	m.mu.Lock()
 	if msg.refilling {
 		m.mu.Unlock()
@@ -88,7 +88,7 @@ func (m *manager) refill(msg *message) {
 	}
 }
 
-func (m *manager) readMore(msg *message, n int) error {
+func (m *qmgr) readMore(msg *message, n int) error {
 	f, err := openFile(m.queue.Path(queue.Active, msg.id))
 	if err != nil {
 		return err
@@ -100,7 +100,7 @@ func (m *manager) readMore(msg *message, n int) error {
 // settle does what is due when the recipients in memory are done: the sender is
 // told about failed ones, then the next recipients are read, or the message
 // leaves the active queue (§4.9). Only one goroutine is here for a message.
-func (m *manager) settle(msg *message) {
+func (m *qmgr) settle(msg *message) {
 	if m.ctx.Err() != nil {
 		return // on disk everything is as it should be
 	}
@@ -133,14 +133,14 @@ func (m *manager) settle(msg *message) {
 	m.leave()
 }
 
-func (m *manager) remains(msg *message) bool {
+func (m *qmgr) remains(msg *message) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return msg.undelivered
 }
 
 // later keeps a message because a request about it failed.
-func (m *manager) later(msg *message, err error) {
+func (m *qmgr) later(msg *message, err error) {
 	m.log.Warnf("%s: %v", msg.id, err)
 	m.mu.Lock()
 	msg.undelivered = true
@@ -150,7 +150,7 @@ func (m *manager) later(msg *message, err error) {
 
 // flushCommand turns a status log into notifications: with VERP one for each
 // recipient.
-func (m *manager) flushCommand(msg *message) mailproto.BounceCommand {
+func (m *qmgr) flushCommand(msg *message) mailproto.BounceCommand {
 	if msg.sched.OneRecipient {
 		return mailproto.BounceVERP
 	}
@@ -158,7 +158,7 @@ func (m *manager) flushCommand(msg *message) mailproto.BounceCommand {
 }
 
 // notify sends one request about the whole message to a bounce service.
-func (m *manager) notify(msg *message, service string, c mailproto.BounceCommand, f mailproto.BounceFlags) error {
+func (m *qmgr) notify(msg *message, service string, c mailproto.BounceCommand, f mailproto.BounceFlags) error {
 	env := msg.env
 	return m.world.bounce(m.ctx, privatePath(service), &mailproto.BounceRequest{
 		Command: c, Flags: f, QueueName: queue.Active, QueueID: msg.id,
@@ -174,7 +174,7 @@ const sizeNotifySuccess = int(dsn.NotifySuccess) << 1
 // report sends the delivery report that the sender asked for, if there is
 // something to report. The request for it is then struck out: the next attempt
 // makes no second one.
-func (m *manager) report(msg *message) {
+func (m *qmgr) report(msg *message) {
 	env := msg.env
 	flags := m.traceFlags(msg) & (mailproto.DeliverUserVerify | mailproto.DeliverRecord | mailproto.DeliverDelaySent)
 	if flags == 0 && env.Size.QmgrFlags&sizeNotifySuccess == 0 || !m.hasLog(m.set.TraceService, msg.id) {
@@ -193,7 +193,7 @@ func (m *manager) report(msg *message) {
 
 // expireOrWarn returns a message that is too old to its sender, or sends the
 // notice that it is late.
-func (m *manager) expireOrWarn(msg *message) {
+func (m *qmgr) expireOrWarn(msg *message) {
 	env := msg.env
 	now := m.world.now()
 	if !msg.failed && (msg.forced || !now.Before(env.CreateTime.Add(m.lifetime(env.Sender)))) {
@@ -214,7 +214,7 @@ func (m *manager) expireOrWarn(msg *message) {
 
 // expire gives up on the recipients in the defer log. Without such a log nobody
 // would learn about them, so the message stays.
-func (m *manager) expire(msg *message) {
+func (m *qmgr) expire(msg *message) {
 	if !m.hasLog(m.set.DeferService, msg.id) {
 		m.log.Warnf("%s: too old, but there is no defer log to return: trying again later", msg.id)
 		return
@@ -230,7 +230,7 @@ func (m *manager) expire(msg *message) {
 }
 
 // lifetime is how long a message is tried: notifications have a limit of their own.
-func (m *manager) lifetime(sender string) time.Duration {
+func (m *qmgr) lifetime(sender string) time.Duration {
 	if sender == "" || m.isDoubleBounce(sender) {
 		return m.set.BounceLifetime
 	}
@@ -240,7 +240,7 @@ func (m *manager) lifetime(sender string) time.Duration {
 // postponeMessage moves a message to the deferred queue, for as long as it has
 // been in the queue already, within bounds. One that an agent found damaged goes
 // to the corrupt queue.
-func (m *manager) postponeMessage(msg *message) {
+func (m *qmgr) postponeMessage(msg *message) {
 	var st unix.Stat_t
 	if err := unix.Stat(m.queue.Path(queue.Active, msg.id), &st); err == nil && st.Mode&unix.S_IRWXU == uint32(queue.ModeCorrupt) {
 		m.saveCorrupt(msg.id)
@@ -256,7 +256,7 @@ func (m *manager) postponeMessage(msg *message) {
 }
 
 // remove ends a message: all its recipients were taken care of.
-func (m *manager) remove(msg *message) {
+func (m *qmgr) remove(msg *message) {
 	path := m.queue.Path(queue.Active, msg.id)
 	if err := unix.Unlink(path); err != nil {
 		if !errors.Is(err, unix.ENOENT) {
@@ -282,7 +282,7 @@ func (f fileEdit) WriteAt(b []byte, off int64) (int, error) {
 }
 
 // edit opens a message for a change in place.
-func (m *manager) edit(id string, fn func(fileEdit) error) error {
+func (m *qmgr) edit(id string, fn func(fileEdit) error) error {
 	path := m.queue.Path(queue.Active, id)
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -292,7 +292,7 @@ func (m *manager) edit(id string, fn func(fileEdit) error) error {
 	return fn(fileEdit{fd})
 }
 
-func (m *manager) markDone(id string, offset int64) error {
+func (m *qmgr) markDone(id string, offset int64) error {
 	if offset < 0 {
 		return errors.New("recipient without a place in the queue file")
 	}

@@ -268,6 +268,9 @@ func (w *walk) host(ctx context.Context, dest route.Destination, h route.Host, c
 		s.quit()
 		return
 	}
+	if ignored := s.facts.Features.Ignored; ignored != 0 && !w.set.discardSilent {
+		w.log.Log(maillog.Info, &maillog.EhloDiscarded{QueueID: w.req.QueueID, Host: h.NameAddr(), Keywords: ignored.names()})
+	}
 	s.destLabel, s.endpLabel = destLabel(dest), endpLabel(h)
 	w.log.Verbosef("%s: connected to %s, extensions %#x, size limit %d", w.req.QueueID, h.Relay(), s.facts.Features.Ext, s.facts.Features.MaxSize)
 	w.attempt(ctx, s, caching, final)
@@ -288,6 +291,11 @@ func (w *walk) attempt(ctx context.Context, s *session, caching caching, final b
 		w.log.Verbosef("%s: cached connection to %s was dead", w.req.QueueID, s.host.Relay())
 		s.close()
 		return true
+	}
+	if f != nil && ctx.Err() != nil {
+		// This process is leaving: the destination did nothing wrong.
+		f = &failure{scope: message, broken: true, status: dsn.Status{Code: "4.3.2",
+			Reason: "delivery was interrupted (" + f.status.Reason + ")"}}
 	}
 	relay := s.host.Relay()
 	stats.DeliverDone = w.now()

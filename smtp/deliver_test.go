@@ -197,3 +197,24 @@ func TestControlCharactersInAddresses(t *testing.T) {
 		t.Errorf("the server saw\n%s", s.seen())
 	}
 }
+
+func TestDiscardedKeywords(t *testing.T) {
+	s := serve(t, script{ehlo: piped})
+	for value, want := range map[string]string{
+		"pipelining, dsn, chunking": "4XYZ: discarding EHLO keywords: DSN PIPELINING",
+		"silent-discard, DSN":       "",
+		"starttls":                  "",
+	} {
+		f := newFixture(t, "smtp", map[string]string{"smtp_discard_ehlo_keywords": value}, nil)
+		req := request(s.nexthop(), "a@b.test")
+		req.Recipients[0].Notify = 1
+		before := strings.Count(s.seen(), "NOTIFY")
+		f.run(t, req)
+		if got := f.logged(); got != want {
+			t.Errorf("%s: log %q, want %q", value, got, want)
+		}
+		if used := strings.Count(s.seen(), "NOTIFY") > before; used != (value == "starttls") {
+			t.Errorf("%s: DSN used: %v", value, used)
+		}
+	}
+}

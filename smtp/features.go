@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -38,6 +39,7 @@ type Features struct {
 	MaxSize int64  // with SIZE: 0 means no fixed limit
 	Name    string // the server's name in its reply to EHLO or HELO
 	ESMTP   bool   // EHLO was accepted
+	Ignored Ext    // announced, and passed over by smtp_discard_ehlo_keywords
 }
 
 // Has reports whether the extension was announced.
@@ -53,7 +55,9 @@ func (f *Features) ehloLine(first bool, text []byte, discard Ext) {
 	}
 	// "AUTH=LOGIN" is an old way to write "AUTH LOGIN".
 	keyword, _, _ = strings.Cut(keyword, "=")
-	bit := extensions[strings.ToUpper(keyword)] &^ discard
+	bit := extensions[strings.ToUpper(keyword)]
+	f.Ignored |= bit & discard
+	bit &^= discard
 	f.Ext |= bit
 	if bit == ExtSIZE {
 		n, err := strconv.ParseUint(strings.TrimSpace(params), 10, 63)
@@ -73,4 +77,16 @@ func discardList(words []string) (set Ext, silent bool) {
 		set |= extensions[strings.ToUpper(w)]
 	}
 	return set, silent
+}
+
+// names are the keywords of a set, in alphabetical order.
+func (e Ext) names() string {
+	var list []string
+	for name, bit := range extensions {
+		if e&bit != 0 {
+			list = append(list, name)
+		}
+	}
+	slices.Sort(list)
+	return strings.Join(list, " ")
 }

@@ -112,8 +112,8 @@ func (g *genericHeader) take(text []byte, more bool) (pass bool) {
 		} else {
 			g.kept = append(g.kept, string(text))
 		}
-		if g.size += len(text); g.size > maxGenericHeader && !more {
-			g.giveUp()
+		if g.size += len(text); g.size > maxGenericHeader {
+			g.giveUp(more)
 		}
 		return false
 	}
@@ -137,10 +137,10 @@ func isAddressHeader(name []byte) bool {
 	return known != nil && known.Flags&(header.Sender|header.Recipient) != 0
 }
 
-// giveUp lets a header through that is too long.
-func (g *genericHeader) giveUp() {
-	for _, line := range g.kept {
-		g.ready = append(g.ready, piece{text: []byte(line)})
+// giveUp lets a header through that is too long; more: its last line goes on.
+func (g *genericHeader) giveUp(more bool) {
+	for i, line := range g.kept {
+		g.ready = append(g.ready, piece{[]byte(line), more && i == len(g.kept)-1})
 	}
 	g.kept = g.kept[:0]
 }

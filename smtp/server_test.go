@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -360,8 +359,6 @@ func (f *fixture) run(t testing.TB, req *mailproto.DeliveryRequest, text ...stri
 	}
 	return out
 }
-
-func localhost(port string) netip.AddrPort { return netip.MustParseAddrPort("127.0.0.1:" + port) }
 
 // waitFor waits until the server has seen a command.
 func (s *server) waitFor(t testing.TB, command string) {

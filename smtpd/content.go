@@ -149,6 +149,7 @@ func (s *session) endOfMessage(ctx context.Context, bytes string) outcome {
 	var reason string
 	if t.status == 0 {
 		t.queue.RecordString(record.Extracted, "")
+		t.queue.RecordString(record.End, "")
 		answer, err := t.queue.Finish(ctx)
 		if err != nil {
 			s.log.Warnf("%s: cannot complete the message: %v", t.queueID(), err)
@@ -170,7 +171,11 @@ func (s *session) endOfMessage(ctx context.Context, bytes string) outcome {
 	}
 	t.queue = nil
 	s.errors, s.junk = 0, 0
-	s.replyf("250 2.0.0 Ok: ", bytes, "queued as ", id)
+	if id == "" {
+		s.replyf("250 2.0.0 Ok: ", bytes, "queued")
+	} else {
+		s.replyf("250 2.0.0 Ok: ", bytes, "queued as ", id)
+	}
 	return accepted
 }
 
@@ -241,11 +246,11 @@ func (s *session) bdat(ctx context.Context, arg string) (outcome, error) {
 	}
 	s.startRequest(s.p.MinDataRate)
 	switch {
-	case s.dropChunks || t != nil && t.failed:
+	case t != nil && t.failed:
 		if err := s.conn.Discard(size); err != nil {
 			return broken, err
 		}
-		if t != nil && last {
+		if last {
 			s.reset()
 		}
 		s.fail("551 5.0.0 Discarded ", itoa(size), " bytes after earlier error")

@@ -1,23 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"fmt"
-	"net"
 	"net/netip"
 	"strings"
 	"time"
 
-	"sealpost/lib/attr"
 	"sealpost/lib/dns"
+	"sealpost/lib/mailclient"
 	"sealpost/lib/mailproto"
-)
-
-// Status of the flush service (protocols.md §2.11).
-const (
-	flushOK   = 0
-	flushDeny = 4
 )
 
 // flushTimeout bounds the talk with the flush service.
@@ -31,10 +22,10 @@ func (s *session) flushSite(ctx context.Context, site string) outcome {
 		s.log.Warnf("ETRN %s from %s: %v", site, s.client.text, err)
 		s.fail("458 Unable to queue messages")
 		return refused
-	case status == flushOK:
+	case status == mailproto.FlushOK:
 		s.reply("250 Queuing started")
 		return accepted
-	case status == flushDeny:
+	case status == mailproto.FlushDeny:
 		s.log.Warnf("reject: ETRN %.100s... from %s", site, s.client.text)
 		s.fail("459 <", site, ">: service unavailable")
 		return refused
@@ -47,33 +38,7 @@ func (s *session) flushSite(ctx context.Context, site string) outcome {
 func sendSite(ctx context.Context, path, site string) (status int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", path)
-	if err != nil {
-		return 0, err
-	}
-	defer conn.Close()
-	if t, ok := ctx.Deadline(); ok {
-		if err := conn.SetDeadline(t); err != nil {
-			return 0, err
-		}
-	}
-	in := attr.NewDecoder(bufio.NewReader(conn), attr.Lenient)
-	if _, err := mailproto.ReadGreeting(in, mailproto.ProtoFlush); err != nil {
-		return 0, fmt.Errorf("service %s: %w", path, err)
-	}
-	var e attr.Encoder
-	e.Str("request", "send_site")
-	e.Str("site", site)
-	e.End()
-	if _, err := conn.Write(e.Bytes()); err != nil {
-		return 0, err
-	}
-	reply, err := mailproto.ReadStatusReply(in)
-	if err != nil {
-		return 0, fmt.Errorf("service %s: %w", path, err)
-	}
-	return reply.Status, nil
+	return mailclient.Flush(ctx, path, mailproto.FlushRequest{Request: mailproto.FlushSendSite, Site: site})
 }
 
 // validSite reports whether an ETRN argument is a host name or an address literal.

@@ -19,24 +19,22 @@ func (s *session) open(ctx context.Context) error {
 		return err
 	}
 	t.queue = q
-	s.log.Log(maillog.Info, &maillog.QueueClient{QueueID: q.QueueID(), Client: s.client.text})
+	if q.QueueID() != "" { // the submit service does not tell it
+		s.log.Log(maillog.Info, &maillog.QueueClient{QueueID: q.QueueID(), Client: s.client.text})
+	}
 
+	if s.standAlone {
+		q.Attr("rewrite_context", "local")
+		s.sendSender()
+		return nil
+	}
 	q.RecordString(record.Time, itoa(t.arrival.Unix())+" "+itoa(int64(t.arrival.Nanosecond()/1000)))
 	if s.p.ContentFilter != "" && !s.p.override("no_content_filter") {
 		q.RecordString(record.Filter, s.p.ContentFilter)
 	}
 	q.Attr("log_ident", q.QueueID())
 	q.Attr("rewrite_context", s.rewriteContext(ctx))
-	if t.envID != "" {
-		q.Attr("envelope_id", t.envID)
-	}
-	if t.ret != 0 {
-		q.Attr("ret_flags", itoa(int64(t.ret)))
-	}
-	q.RecordString(record.From, t.sender)
-	if t.body != "" {
-		q.Attr("encoding", t.body)
-	}
+	s.sendSender()
 	c := &s.client
 	q.Attr("log_client_name", c.name)
 	q.Attr("log_client_address", c.addr)
@@ -58,6 +56,22 @@ func (s *session) open(ctx context.Context) error {
 	q.Attr("protocol_name", s.protocol)
 	q.Attr("client_address_type", strconv.Itoa(c.family))
 	return nil
+}
+
+// sendSender sends what MAIL FROM said.
+func (s *session) sendSender() {
+	t := s.txn
+	q := t.queue
+	if t.envID != "" {
+		q.Attr("envelope_id", t.envID)
+	}
+	if t.ret != 0 {
+		q.Attr("ret_flags", itoa(int64(t.ret)))
+	}
+	q.RecordString(record.From, t.sender)
+	if t.body != "" {
+		q.Attr("encoding", t.body)
+	}
 }
 
 // cleanupFlags are the flags of this message (§2.3). smtpd has no milters, and
@@ -154,6 +168,9 @@ func (s *session) appendBy(b []byte) []byte {
 			b = append(b, s.protocol...)
 		}
 	}
-	b = append(b, " id "...)
-	return append(b, s.txn.queue.QueueID()...)
+	if id := s.txn.queue.QueueID(); id != "" {
+		b = append(b, " id "...)
+		b = append(b, id...)
+	}
+	return b
 }

@@ -18,7 +18,6 @@ func (s *session) mail(ctx context.Context, arg string) (outcome, error) {
 		}
 		return refused, nil
 	}
-	s.dropChunks = false
 	arg, ok := keywordArg(arg, "FROM:")
 	if !ok {
 		s.fail("501 5.5.4 Syntax: MAIL FROM:<address>")

@@ -72,7 +72,6 @@ type access struct {
 	// deferIfPermit and deferIfReject are remembered until the outcome is known.
 	deferIfPermit, deferIfReject result
 	warnOnly                     bool // warn_if_reject came before this restriction
-	depth                        int  // of restriction classes
 }
 
 // restriction is one element of a list that was read from main.cf.

@@ -306,7 +306,8 @@ func (a *access) mailHosts(ctx context.Context, domain string) (null bool, err e
 	if errors.Is(err, dns.ErrNotFound) {
 		return false, err
 	}
-	_, _, err = a.s.srv.dns.Addrs(ctx, domain, true, true)
+	v4, v6 := a.s.p.proto()
+	_, _, err = a.s.srv.dns.Addrs(ctx, domain, v4, v6)
 	return false, err
 }
 

@@ -97,6 +97,13 @@ func newServer(env *service.Env) (*server, error) {
 	srv.double = env.Config.Str("double_bounce_sender")
 	cleanupPath := servicePath(mailproto.PathCleanup, srv.normal.CleanupService)
 	srv.flushPath = servicePath(mailproto.PathFlush, srv.normal.FlushService)
+	if env.StandAlone {
+		postdrop := env.Config.Str("command_directory") + "/postdrop"
+		srv.openQueue = func(ctx context.Context, _ mailproto.CleanupFlags) (queueWriter, error) {
+			return openSubmission(ctx, postdrop, env.Config.Dir())
+		}
+		return srv, nil
+	}
 	srv.openQueue = func(ctx context.Context, flags mailproto.CleanupFlags) (queueWriter, error) {
 		q, err := mailclient.DialCleanup(ctx, cleanupPath, flags)
 		if err != nil {

@@ -41,11 +41,7 @@ type session struct {
 	bareLF bool // a line ended in a bare LF
 	exempt bool // smtpd_forbid_bare_newline_exclusions names the client
 
-	txn *transaction // nil outside a transaction
-	// unlucky: the last transaction ended in DATA or BDAT with an error, and
-	// further chunks of it are to be dropped.
-	dropChunks bool
-
+	txn  *transaction // nil outside a transaction
 	quit bool
 }
 

@@ -1,6 +1,9 @@
 package address
 
-import "strings"
+import (
+	"bytes"
+	"strings"
+)
 
 // ParseList takes the addresses out of the value of a header such as To: or
 // From: (RFC 5322 §3.4): comments and display names are left out, a group
@@ -17,7 +20,8 @@ func ParseList(value string) []string {
 
 // RewriteList calls fn with each address in the value of a header and returns
 // the value with the results in their places; all else, comments and white
-// space included, stays as it is. changed is false when fn changed nothing.
+// space included, stays as it is, but that a comma is put between addresses that
+// had none. changed is false when fn changed nothing.
 // The work is linear in the length of value; after limit tokens, if that is not
 // 0, the rest is left as it is (header_address_token_limit).
 func RewriteList(value string, limit int, fn func(addr string) string) (out string, changed bool) {
@@ -112,21 +116,40 @@ func (p *listParser) run() {
 
 // bracketed emits the address between brackets.
 func (p *listParser) bracketed() {
-	p.emit(p.tokens)
+	p.emit(p.tokens, false)
 	p.tokens = p.tokens[:0]
 	p.open = -2
 }
 
 // mailbox ends one element of the list.
 func (p *listParser) mailbox() {
-	if p.open != -2 {
-		p.emit(p.tokens)
+	switch {
+	case p.inBrackets: // they never close
+		p.emit(p.tokens, false)
+	case p.open != -2:
+		p.addresses()
 	}
 	p.tokens = p.tokens[:0]
 	p.open, p.inBrackets = -1, false
 }
 
-func (p *listParser) emit(tokens []token) {
+// addresses emits what stands between two commas: one address, or several with
+// only blanks between them, as people write in alias tables.
+func (p *listParser) addresses() {
+	start := 0
+	for i := 1; i < len(p.tokens); i++ {
+		last := p.tokens[i-1]
+		if p.tokens[i].from > last.to && isWord(p.s[p.tokens[i].from]) && isWord(p.s[last.from]) {
+			p.emit(p.tokens[start:i], start > 0)
+			start = i
+		}
+	}
+	p.emit(p.tokens[start:], start > 0)
+}
+
+// emit passes one address to fn. comma: no comma stands in front of it, and one
+// must when it is replaced.
+func (p *listParser) emit(tokens []token, comma bool) {
 	if len(tokens) == 0 {
 		return
 	}
@@ -137,6 +160,9 @@ func (p *listParser) emit(tokens []token) {
 		return
 	}
 	p.out = append(p.out, p.s[p.done:from]...)
+	if comma {
+		p.out = append(bytes.TrimRight(p.out, " \t"), ", "...)
+	}
 	p.out = append(p.out, result...)
 	p.done = to
 }

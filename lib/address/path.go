@@ -116,8 +116,8 @@ func hasControl(s string) bool {
 			return true
 		}
 	}
-	// A tab between tokens is a blank; inside quotes it is a control character.
-	return strings.IndexByte(s, '\t') >= 0 && strings.IndexByte(s, '"') >= 0
+	// A tab between tokens is a blank; a quoted one is a control character.
+	return strings.IndexByte(s, '\t') >= 0 && strings.ContainsAny(s, "\"\\")
 }
 
 // parseMailbox takes the route, comments and blanks out of what stands between

@@ -94,6 +94,7 @@ func FromMap(values map[string]string) (*Config, error) {
 func newConfig(dir string, settings []Setting, warnings []string, overrides []Override) *Config {
 	c := &Config{dir: dir, set: make(map[string]Setting, len(settings)+len(overrides)+1), warnings: warnings}
 	c.set["config_directory"] = Setting{Name: "config_directory", Value: dir, File: "-c"}
+	c.cache.Store("config_directory", dir) // a path, not an expression
 	for _, s := range settings {
 		if s.Name != "config_directory" {
 			c.set[s.Name] = s
@@ -299,8 +300,8 @@ func (c *Config) Time(name string) time.Duration { return must(c.duration(kindOf
 // List is a list value as SplitList cuts it.
 func (c *Config) List(name string) []string { return SplitList(c.Str(name)) }
 
-// Transport is the parameter <transport><suffix> if it is set, else the one that
-// holds its default: Transport("relay", "_destination_rate_delay").
+// transport is the name <transport><suffix> if that is set or has a row, else the
+// name that holds its default.
 func (c *Config) transport(transport, suffix string) string {
 	name := transport + suffix
 	if _, set := c.set[name]; set {

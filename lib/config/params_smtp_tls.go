@@ -2,9 +2,13 @@ package config
 
 // smtpTlsParams are the parameters of TLS, REQUIRETLS and SASL in the SMTP client.
 var smtpTlsParams = []Param{
-	{Name: "requiretls_enable", Kind: Bool, Default: "yes", Status: Implemented},
-	{Name: "requiretls_esmtp_header", Kind: Bool, Default: "yes", Status: Implemented},
-	{Name: "requiretls_redact_dsn", Kind: Bool, Default: "yes", Status: Implemented},
+	{Name: "requiretls_enable", Kind: Bool, Default: "yes", Status: Implemented,
+		Doc: "Support REQUIRETLS (RFC 8689): announce it, accept and keep the request, and act on it."},
+	{Name: "requiretls_esmtp_header", Kind: Bool, Default: "yes", Status: Implemented,
+		Doc: "Add the header Require-TLS-ESMTP: yes to a message with a REQUIRETLS request, and take such a header " +
+			"for a request."},
+	{Name: "requiretls_redact_dsn", Kind: Bool, Default: "yes", Status: Implemented,
+		Doc: "Return only the headers of a message with a REQUIRETLS request in notifications."},
 	{Name: "smtp_requiretls_policy", Kind: List, Default: "inline:{{${domain_to_ascii{$mydomain}}=opportunistic}, {.${domain_to_ascii{$mydomain}}=opportunistic}, {localhost=opportunistic}}, cidr:{{0.0.0.0/0 opportunistic}, {::/0 opportunistic}}, enforce", Readers: "smtp"},
 	{Name: "smtp_sasl_auth_cache_name", Kind: Str, Default: "", Readers: "smtp"},
 	{Name: "smtp_sasl_auth_cache_time", Kind: Time, Default: "90d", Readers: "smtp"},
@@ -60,5 +64,6 @@ var smtpTlsParams = []Param{
 	{Name: "smtp_tlsrpt_enable", Kind: Bool, Default: "no", Readers: "smtp"},
 	{Name: "smtp_tlsrpt_skip_reused_handshakes", Kind: Bool, Default: "no", Readers: "smtp"},
 	{Name: "smtp_tlsrpt_socket_name", Kind: Str, Default: "", Readers: "smtp"},
-	{Name: "tls_required_enable", Kind: Bool, Default: "yes", Status: Implemented},
+	{Name: "tls_required_enable", Kind: Bool, Default: "yes", Status: Implemented,
+		Doc: "Honour the header TLS-Required: no."},
 }

@@ -3,7 +3,9 @@
 package idn
 
 import (
+	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -20,11 +22,17 @@ func (p Profile) idna() *idna.Profile {
 		idna.Transitional(p.Transitional))
 }
 
+// ErrUTF8 is returned for a name that is not UTF-8.
+var ErrUTF8 = errors.New("not UTF-8")
+
 // ToASCII is the A-label form of domain. A name of ASCII characters is returned
 // as it is, unchecked and in its own case.
 func (p Profile) ToASCII(domain string) (string, error) {
 	if ASCII(domain) {
 		return domain, nil
+	}
+	if !utf8.ValidString(domain) {
+		return "", fmt.Errorf("convert %q to A-labels: %w", domain, ErrUTF8)
 	}
 	out, err := p.idna().ToASCII(domain)
 	if err != nil {

@@ -41,7 +41,7 @@ func Lock(path string, pid int) (*os.File, error) {
 		return nil, fmt.Errorf("open lock file %s: %w: %w", path, ErrLocked, err)
 	}
 	text := fmt.Sprintf("%*d\n", lockWidth, pid)
-	if err := f.Truncate(0); err == nil {
+	if err = f.Truncate(0); err == nil {
 		_, err = f.WriteAt([]byte(text), 0)
 	}
 	if err != nil {

@@ -38,16 +38,23 @@ var (
 // hash_queue_depth are moved. It is safe beside running daemons and logs what it
 // did.
 func Recover(c *config.Config, s Settings, now time.Time, log *maillog.Logger) error {
-	var qs queue.Settings
-	if err := c.Decode(&qs); err != nil {
-		return err
-	}
 	ids, err := LookupIDs(s)
 	if err != nil {
 		return err
 	}
-	r := &recovery{dir: s.QueueDir, q: queue.New(s.QueueDir, qs), now: now, log: log}
+	r, err := prepare(c, s, now, log)
+	if err != nil {
+		return err
+	}
 	return AsOwner(ids, r.run)
+}
+
+func prepare(c *config.Config, s Settings, now time.Time, log *maillog.Logger) (*recovery, error) {
+	var qs queue.Settings
+	if err := c.Decode(&qs); err != nil {
+		return nil, err
+	}
+	return &recovery{dir: s.QueueDir, q: queue.New(s.QueueDir, qs), now: now, log: log}, nil
 }
 
 type recovery struct {

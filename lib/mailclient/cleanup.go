@@ -128,16 +128,16 @@ func (c *Cleanup) flush() {
 }
 
 // Finish sends what is left and the End record, and waits for the answer. A
-// connection error is reported as CleanupWrite with the error: what
-// became of the message is not known.
+// connection error is reported as CleanupWrite with the error: what became of
+// the message is not known.
 func (c *Cleanup) Finish(ctx context.Context) (mailproto.CleanupReply, error) {
 	failed := mailproto.CleanupReply{Status: mailproto.CleanupWrite}
 	if c.buf == nil {
 		return failed, net.ErrClosed
 	}
 	defer c.Cancel()
-	c.c.watch(ctx)
 	c.Record(record.End, nil)
+	c.c.watch(ctx)
 	c.flush()
 	// After a write error there may still be an answer that says why: cleanup
 	// reads to the end, so there is none that came early.

@@ -199,7 +199,7 @@ func TestCleanup(t *testing.T) {
 	if err != nil || r.Status != mailproto.CleanupSize || r.Reason != "too big" {
 		t.Errorf("got %+v, %v", r, err)
 	}
-	if got := <-got; got != "flags\x00114\x00\x00S\x03a@bA\x0dencoding=8bit" {
+	if got := <-got; got != "flags\x00114\x00\x00S\x03a@bA\x0dencoding=8bitE\x00" {
 		t.Errorf("sent %q", got)
 	}
 	c.Cancel() // after Finish: nothing

@@ -7,9 +7,11 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// maxJSONString bounds each string field, so that a line stays below the size
-// of a datagram that postlogd takes.
-const maxJSONString = 1000
+// Limits of JSON fields in bytes, so that a line stays below what postlogd takes.
+const (
+	maxJSONString = 1000 // one string
+	maxJSONList   = 4000 // all strings of a list; the rest is left out
+)
 
 // jsonForm makes JSON lines with hclog. hclog has one buffer per logger and a
 // lock around it; a pool of loggers keeps sessions from waiting for each other,
@@ -81,9 +83,14 @@ func jsonValue(v any) any {
 		}
 		return Printable(v)
 	case []string:
-		out := make([]string, len(v))
-		for i, s := range v {
-			out[i] = jsonValue(s).(string)
+		out := make([]string, 0, len(v))
+		size := 0
+		for _, s := range v {
+			text := jsonValue(s).(string)
+			if size += len(text); size > maxJSONList {
+				break
+			}
+			out = append(out, text)
 		}
 		return out
 	}

@@ -143,6 +143,10 @@ func (s *postlogSink) slow(sev Severity, line []byte, tag int) {
 			}
 			break
 		}
+		if errors.Is(err, unix.EMSGSIZE) { // the line's fault, not postlogd's
+			s.pass(sev, line, tag)
+			return
+		}
 		// Not connected any more: the socket was replaced. Once more with a new one.
 		s.fd.Store(0)
 		if tries > 0 {

@@ -138,7 +138,7 @@ func TestNamesFromPeers(t *testing.T) {
 	_, errOpen := q.Open("active", "../x", os.O_RDONLY)
 	_, errCreate := q.Create("../x")
 	for _, err := range []error{
-		errOpen, errCreate, q.Remove("hold/..", "A"), q.Rename("A/B", Hold, Active), q.Rename("A", Hold, "/tmp"),
+		errOpen, errCreate, q.Remove("hold/..", "A"), q.Rename("A/B", Hold, Active), q.Rename("A", Hold, "/x"),
 		q.AppendStatus(t.Context(), "a/b", "A", StatusRecord{}, true), q.Scan("..", nil),
 	} {
 		if !errors.Is(err, ErrName) {

@@ -53,6 +53,25 @@ func TestConfine(t *testing.T) {
 			c.exit()
 		})
 	}
+	t.Run("the accept lock is in a directory of root's", func(t *testing.T) {
+		m := newMaster(t, "unix")
+		m.config("mail_owner = nobody\n")
+		for _, d := range []string{"/private", "/public"} {
+			if err := os.Chown(m.dir+d, nobody.uid, nobody.gid); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Chmod(m.dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		c := m.start("whoami", false, 0, "-t", "unix", "-n", "svc", "-u")
+		c.ready()
+		if _, err := os.Stat(m.dir + "/pid/unix.svc"); err != nil {
+			t.Error(err)
+		}
+		c.reload()
+		c.exit()
+	})
 	t.Run("a mail_owner that is root", func(t *testing.T) {
 		if _, err := lookupCredentials("root"); err == nil {
 			t.Error("accepted")

@@ -40,6 +40,7 @@ type process struct {
 	set      settings
 	ours     bool // EnvSessions was set
 	status   *status
+	lock     *acceptLock
 	worker   *Worker
 	watch    *watcher
 	stressed *stress
@@ -104,8 +105,23 @@ func (p *process) start(log *maillog.Logger, argv []string) error {
 	if err != nil {
 		return err
 	}
+	if err := p.openLock(); err != nil {
+		return err
+	}
 	p.watch = newWatcher(p.worker.Files, started, !p.opt.chroot)
 	return p.confine()
+}
+
+// openLock opens the accept lock where one is needed. The directory is root's.
+func (p *process) openLock() (err error) {
+	if p.ours || p.opt.single || p.opt.standAlone {
+		return nil
+	}
+	switch p.opt.transport {
+	case "inet", "unix", "pass":
+		p.lock, err = openAcceptLock(p.set.ProcessIDDir, p.opt.transport, p.opt.name)
+	}
+	return err
 }
 
 // environment reads what master passes in variables and descriptors.
@@ -195,11 +211,8 @@ func (p *process) serve() error {
 	signal.Notify(signals, syscall.SIGTERM)
 	if !p.opt.standAlone {
 		// A terminal's signals reach the whole process group; master decides what
-		// they mean.
-		signal.Ignore(syscall.SIGINT)
-		if p.spec.Kind == SingleSession {
-			signal.Ignore(syscall.SIGHUP)
-		}
+		// they mean. Caught, not ignored: commands that a worker runs would inherit that.
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGHUP)
 	}
 	go func() {
 		<-signals
@@ -208,17 +221,17 @@ func (p *process) serve() error {
 	if p.opt.standAlone {
 		return p.serveStdin(s)
 	}
+	s.report(StatusTaken)
 	if err := p.listen(s); err != nil {
 		return err
 	}
-	s.report(StatusTaken)
-	s.report(StatusAvail)
+	stop := p.background(ctx, s)
+	defer stop()
+	s.reportRoom()
 	go func() {
 		p.status.waitEOF()
 		s.leave(reasonMaster)
 	}()
-	stop := p.background(ctx, s)
-	defer stop()
 	return s.run()
 }
 
@@ -261,13 +274,7 @@ func (s *server) idle(ctx context.Context, limit time.Duration) {
 
 // listen takes over the listening descriptors.
 func (p *process) listen(s *server) error {
-	if !p.ours && !p.opt.single && (p.opt.transport == "inet" || p.opt.transport == "unix" || p.opt.transport == "pass") {
-		lock, err := openAcceptLock(p.set.ProcessIDDir, p.opt.transport, p.opt.name)
-		if err != nil {
-			return err
-		}
-		s.lock = lock
-	}
+	s.lock = p.lock
 	s.pass = p.opt.transport == "pass"
 	for i := range p.opt.sockets {
 		// Non-blocking before os.File looks: then the runtime waits for it, and

@@ -220,7 +220,7 @@ func TestReloadUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	for range 20 {
+	for range 10 {
 		next := m.start("echo", true, 0, "-t", "inet", "-z")
 		cur.reload()
 		next.ready()

@@ -1,7 +1,6 @@
 package service
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
@@ -19,7 +18,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"sealpost/lib/attr"
 	"sealpost/lib/config"
 	"sealpost/lib/maillog"
 )
@@ -284,180 +282,47 @@ func TestDatagrams(t *testing.T) {
 	}
 }
 
-// passed sends a connection the way postscreen does; attrs follow the descriptor.
-func passed(t *testing.T, c net.Conn, send *net.TCPConn, attrs []byte) {
-	t.Helper()
-	f, err := send.File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	oob := unix.UnixRights(int(f.Fd()))
-	if _, _, err := c.(*net.UnixConn).WriteMsgUnix([]byte{0}, oob, nil); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.Write(attrs); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func tcpPair(t *testing.T) (client, server *net.TCPConn) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	c, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close(); s.Close() })
-	return c.(*net.TCPConn), s.(*net.TCPConn)
-}
-
-func TestPassService(t *testing.T) {
-	env, log := testEnv(t)
-	w := &Worker{Conn: func(_ context.Context, s *Session) {
-		fmt.Fprintf(s.Conn, "%s %s %s %s\n", s.ClientAddr, s.ClientPort, s.ServerAddr, s.ServerPort)
-	}}
-	s := newServer(t.Context(), env, w)
-	s.pass = true
-	ln, dial := listen(t)
-	s.addListener(ln)
-	s.serveTest(t)
-	client, server := tcpPair(t)
-	var e attr.Encoder
-	e.Str("client_address", "192.0.2.1")
-	e.Str("client_port", "54672")
-	e.Str("server_address", "192.0.2.2")
-	e.Str("server_port", "25")
-	e.End()
-	c := dial()
-	passed(t, c, server, e.Bytes())
-	server.Close()
-	if got, err := bufio.NewReader(client).ReadString('\n'); got != "192.0.2.1 54672 192.0.2.2 25\n" {
-		t.Fatalf("%q, %v", got, err)
-	}
-	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-		t.Errorf("the passing connection: %v", err)
-	}
-	// Without a descriptor, and with a list that is cut off.
-	bad := dial()
-	bad.Write(append([]byte{0}, e.Bytes()...))
-	bad.Read(make([]byte, 1)) //nolint:errcheck // waits for the end
-	_, server2 := tcpPair(t)
-	bad = dial()
-	passed(t, bad, server2, e.Bytes()[:20])
-	bad.(*net.UnixConn).CloseWrite()
-	bad.Read(make([]byte, 1)) //nolint:errcheck // waits for the end
-	if n := strings.Count(log.String(), "cannot receive connection attributes"); n != 2 {
-		t.Errorf("log: %s", log)
-	}
-}
-
-func TestFlow(t *testing.T) {
-	var p [2]int
-	if err := unix.Pipe2(p[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(p[0])
-	defer unix.Close(p[1])
-	f := &Flow{r: p[0], w: p[1]}
-	if f.TakeToken() {
-		t.Error("a token out of nothing")
-	}
-	f.PutTokens(300)
-	if n := f.Tokens(); n != 300 {
-		t.Errorf("%d tokens", n)
-	}
-	f.PutTokensUpTo(10, 305)
-	if n := f.Tokens(); n != 305 {
-		t.Errorf("%d tokens, limit 305", n)
-	}
-	f.PutTokensUpTo(10, 100)
-	f.PutTokens(1 << 20) // more than a pipe holds
-	if !f.TakeToken() {
-		t.Error("no token")
-	}
-	var none *Flow
-	if !none.TakeToken() || none.Tokens() != 0 {
-		t.Error("without master everybody has a token")
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	for f.TakeToken() {
-	}
-	f.Wait(ctx, time.Hour) // returns: the context is done
-}
-
-func TestWatcher(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "table")
-	write := func(name, text string) {
-		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	old := time.Now().Add(-time.Hour)
-	fresh := func() {
-		os.Remove(path)
-		write(path, "x")
-		if err := os.Chtimes(path, old, old); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, tt := range []struct {
-		name   string
-		names  bool
-		change func()
-		want   bool
-	}{
-		{"nothing", true, func() {}, false},
-		{"replaced", true, func() { write(path+".n", "x"); os.Chtimes(path+".n", old, old); os.Rename(path+".n", path) }, true},
-		{"replaced, in a chroot", false, func() { write(path+".n", "x"); os.Rename(path+".n", path) }, true},
-		{"written in place", true, func() { write(path, "y") }, true},
-		{"removed", true, func() { os.Remove(path) }, false},
-		{"permissions", true, func() { os.Chmod(path, 0o400) }, false},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			fresh()
-			w := newWatcher([]string{path}, time.Now(), tt.names)
-			tt.change()
-			if got, ok := w.changed(); ok != tt.want || ok && got != path {
-				t.Errorf("changed: %q %v, want %v", got, ok, tt.want)
-			}
-		})
-	}
-	t.Run("appears", func(t *testing.T) {
-		os.Remove(path)
-		w := newWatcher([]string{path}, time.Now(), true)
-		if _, ok := w.changed(); ok {
-			t.Error("a missing file counts as changed")
-		}
-		write(path, "x")
-		if _, ok := w.changed(); !ok {
-			t.Error("a new file does not count")
-		}
+// TestDatagramServiceStopsWhileItReceives: the reader is in the middle of a read
+// when the service is told to stop.
+func TestDatagramServiceStopsWhileItReceives(t *testing.T) {
+	env, _ := testEnv(t)
+	reading, goOn := make(chan struct{}), make(chan struct{})
+	s := newServer(t.Context(), env, &Worker{
+		Datagram: func([]byte) {},
+		Quiet:    func() { close(reading); <-goOn },
 	})
-	t.Run("changed while the worker started", func(t *testing.T) {
-		fresh()
-		began := time.Now().Add(-time.Minute)
-		now := time.Now().Add(-time.Second)
-		os.Chtimes(path, now, now)
-		if _, ok := newWatcher([]string{path}, began, true).changed(); !ok {
-			t.Error("not noticed")
-		}
-		future := time.Now().Add(time.Hour)
-		os.Chtimes(path, future, future)
-		if _, ok := newWatcher([]string{path}, began, true).changed(); ok {
-			t.Error("a time in the future counts as changed")
-		}
-	})
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[0])
+	f := os.NewFile(uintptr(fds[1]), "log")
+	s.own(f)
+	s.accepting.Go(func() { s.datagramLoop(f) })
+	if err := unix.Send(fds[0], []byte("x"), 0); err != nil {
+		t.Fatal(err)
+	}
+	<-reading
+	stopped := make(chan struct{})
+	go func() { s.stopAccepting(); close(stopped) }()
+	for !s.stopping() {
+		runtime.Gosched()
+	}
+	close(goOn)
+	select {
+	case <-stopped:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the service does not stop")
+	}
+}
+
+// stopping reports whether stopAccepting has begun.
+func (s *server) stopping() bool {
+	if !s.mu.TryLock() {
+		return true
+	}
+	defer s.mu.Unlock()
+	return s.stopped
 }
 
 // TestIdleSessionMemory bounds what the frame itself costs per idle session.

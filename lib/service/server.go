@@ -223,7 +223,7 @@ func (s *server) reportRoom() {
 	s.reporting.Lock()
 	defer s.reporting.Unlock()
 	s.mu.Lock()
-	full := len(s.sessions) >= s.limit
+	full := s.limit > 0 && len(s.sessions) >= s.limit
 	stopped := s.stopped
 	s.mu.Unlock()
 	switch {
@@ -269,7 +269,7 @@ func (s *server) session(sess *Session) {
 func (s *server) hangUp(conn net.Conn) {
 	defer conn.Close()
 	tcp, ok := conn.(*net.TCPConn)
-	if !ok || !s.isStopped() || tcp.CloseWrite() != nil {
+	if !ok || !s.isStopped() || s.ctx.Err() != nil || tcp.CloseWrite() != nil {
 		return
 	}
 	if tcp.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
@@ -358,10 +358,13 @@ func (s *server) stopAccepting() {
 	s.mu.Lock()
 	s.stopped = true
 	s.room.Broadcast()
-	for _, l := range s.listeners {
+	listeners := s.listeners
+	s.mu.Unlock()
+	// Not under the lock: Close waits for a read in progress, and the reader of
+	// datagrams asks under the lock whether it is to stop.
+	for _, l := range listeners {
 		l.Close()
 	}
-	s.mu.Unlock()
 	s.accepting.Wait()
 	if s.lock == nil { // else a loop may be waiting for another process
 		s.loops.Wait()

@@ -81,7 +81,8 @@ func (c *Conn) SetTimeout(d time.Duration) { c.timeout = d }
 
 // SetDeadline limits all reads and writes from now on together, until the next
 // call; the zero time means no such limit. With minRate above 0 every minRate
-// bytes that come in put the deadline off by one second.
+// bytes that come in put the deadline off by one second, at most to the end of
+// the time limit from now.
 func (c *Conn) SetDeadline(t time.Time, minRate int) { c.deadline, c.rate = t, minRate }
 
 // SetInterruptible says whether Interrupt may end a wait for input.
@@ -224,9 +225,9 @@ func (c *Conn) fill() error {
 // armRead sets the deadline of the next read and returns it.
 func (c *Conn) armRead() (time.Time, error) {
 	limit := c.limit()
-	if err := c.nc.SetReadDeadline(limit); err != nil {
-		return limit, err
-	}
+	// It fails on a connection that is closed, and then reading says so, or on
+	// one that has no deadlines: the standard input of sendmail -bs.
+	_ = c.nc.SetReadDeadline(limit)
 	// After the deadline is set: Interrupt sets the flag before its deadline, so
 	// one of the two is seen.
 	if c.interruptible && c.interrupted.Load() {
@@ -247,8 +248,14 @@ func (c *Conn) limit() time.Time {
 }
 
 func (c *Conn) earn(n int) {
-	if c.rate > 0 && !c.deadline.IsZero() {
-		c.deadline = c.deadline.Add(time.Duration(n) * time.Second / time.Duration(c.rate))
+	if c.rate <= 0 || c.deadline.IsZero() {
+		return
+	}
+	c.deadline = c.deadline.Add(time.Duration(n) * time.Second / time.Duration(c.rate))
+	if c.timeout > 0 {
+		if most := time.Now().Add(c.timeout); c.deadline.After(most) {
+			c.deadline = most
+		}
 	}
 }
 
@@ -358,10 +365,8 @@ func (c *Conn) Flush() error {
 	if len(c.out) == 0 {
 		return nil
 	}
-	err := c.nc.SetWriteDeadline(c.limit())
-	if err == nil {
-		_, err = c.nc.Write(c.out)
-	}
+	_ = c.nc.SetWriteDeadline(c.limit()) // as in armRead
+	_, err := c.nc.Write(c.out)
 	if b := c.out[:0]; cap(b) <= outputKeep {
 		outputs.Put(&b)
 	}

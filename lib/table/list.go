@@ -36,6 +36,7 @@ const (
 type step struct {
 	negate bool
 	names  map[string]struct{} // folded; one that begins with "." matches below it
+	below  bool                // some name begins with "."
 	nets   []netip.Prefix
 	table  Table
 }
@@ -138,6 +139,7 @@ func (l *List) addWord(env Env, word string, negate bool, depth int) error {
 		s.names = make(map[string]struct{})
 	}
 	s.names[fold(word)] = struct{}{}
+	s.below = s.below || word[0] == '.'
 	return nil
 }
 
@@ -200,7 +202,12 @@ func (l *List) matchName(ctx context.Context, s *step, key string) (bool, error)
 	} else if _, hit := s.names[key]; hit {
 		return true, nil
 	}
-	if l.kind == Strings || s.table == nil && len(s.names) == 0 || s.table != nil && !s.table.Fixed() {
+	switch {
+	case l.kind == Strings:
+		return false, nil
+	case s.table != nil && !s.table.Fixed():
+		return false, nil
+	case s.table == nil && !s.below && (!l.parents || len(s.names) == 0):
 		return false, nil
 	}
 	for rest := key; ; {

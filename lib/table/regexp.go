@@ -34,7 +34,6 @@ func openRegexp(env Env, spec, name string) (Table, error) {
 type reCond struct {
 	re     *regexp.Regexp
 	except *regexp.Regexp // may be nil
-	// exceptMatches is true for /a/ /b/ without the "!"; never in Postfix syntax.
 }
 
 func (c reCond) match(key string) bool {

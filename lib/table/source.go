@@ -88,7 +88,7 @@ func ReadEntries(env Env, r io.Reader, name string) ([]Entry, error) {
 		case !ok:
 			env.warnf("%s, line %d: unbalanced '\"' in '%.100s' -- ignoring this line", name, rule.line, rule.text)
 			continue
-		case value == "":
+		case key == "" || value == "":
 			env.warnf("%s, line %d: expected format: key whitespace value -- ignoring this line", name, rule.line)
 			continue
 		case strings.HasSuffix(key, ":"):

@@ -243,11 +243,17 @@ func token(s string) string {
 
 // looseBoundary finds a boundary that a strict parser does not.
 func looseBoundary(value string) string {
-	i := strings.Index(strings.ToLower(value), "boundary=")
-	if i < 0 {
-		return ""
+	const name = "boundary="
+	i := 0
+	for ; ; i++ {
+		if i+len(name) > len(value) {
+			return ""
+		}
+		if strings.EqualFold(value[i:i+len(name)], name) {
+			break
+		}
 	}
-	rest := value[i+len("boundary="):]
+	rest := value[i+len(name):]
 	if strings.HasPrefix(rest, `"`) {
 		rest, _, _ = strings.Cut(rest[1:], `"`)
 		return rest

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"sealpost/conf"
+	"sealpost/lib/instance"
 )
 
 // SMTPPort is the port on which instances listen, each on an address of its own:
@@ -70,15 +71,15 @@ func New(o Options) (*Instance, error) {
 		}
 	}
 	var err error
-	if i.IP, err = loopback(); err != nil {
+	if i.IP, err = Loopback(); err != nil {
 		return nil, err
 	}
 	return i, i.WriteConfig()
 }
 
-// loopback picks an address of 127.0.0.0/8 on which nobody listens. Tests of
+// Loopback picks an address of 127.0.0.0/8 on which nobody listens. Tests of
 // several packages run at the same time; a random address keeps them apart.
-func loopback() (string, error) {
+func Loopback() (string, error) {
 	for range 100 {
 		ip := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
 		ln, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(SMTPPort)))
@@ -113,8 +114,6 @@ func (i *Instance) mainCF() []byte {
 		"data_directory":          i.DataDir,
 		"daemon_directory":        i.Bin,
 		"command_directory":       i.Bin,
-		"sendmail_path":           filepath.Join(i.Bin, "sendmail"),
-		"mailq_path":              filepath.Join(i.Bin, "mailq"),
 		"mail_owner":              owner,
 		"maillog_file":            i.LogFile,
 		"myhostname":              host,
@@ -162,13 +161,14 @@ func (i *Instance) mainCF() []byte {
 func (i *Instance) masterCF() []byte {
 	lines := append([]string{
 		"-smtp/inet",
+		// For daemons of Postfix only.
+		"-rewrite/unix", "-tlsmgr/unix", "-anvil/unix", "-scache/unix",
 		i.SMTP() + " inet n - n - - smtpd",
 	}, i.Services...)
 	text := conf.MasterCF
 	for _, line := range lines {
 		name, typ := "", ""
 		if rest, ok := strings.CutPrefix(line, "-"); ok {
-			name, typ, _ = strings.Cut(rest, "/")
 			if j := strings.LastIndexByte(rest, '/'); j >= 0 {
 				name, typ = rest[:j], rest[j+1:]
 			}
@@ -239,12 +239,8 @@ func (i *Instance) Reload(ctx context.Context) error {
 
 // MasterPID is the process id of the running master, or 0.
 func (i *Instance) MasterPID() int {
-	text, err := os.ReadFile(filepath.Join(i.QueueDir, "pid", "master.pid"))
-	if err != nil {
-		return 0
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil || syscall.Kill(pid, 0) != nil {
+	pid, running, err := instance.Running(filepath.Join(i.QueueDir, "pid", "master.pid"))
+	if err != nil || !running {
 		return 0
 	}
 	return pid

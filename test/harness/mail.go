@@ -79,7 +79,10 @@ func (i *Instance) Send(ctx context.Context, from string, to []string, message s
 	if err := w.Close(); err != nil {
 		return err
 	}
-	return c.Quit()
+	// The message is the server's now. During a reload the answer to QUIT may be a
+	// 421 already.
+	_ = c.Quit()
+	return nil
 }
 
 // Dial opens an SMTP session and says EHLO. The session ends with ctx.

@@ -28,12 +28,16 @@ const (
 	// qmgr from choosing entries that nobody can deliver yet (§2.6 item 1).
 	connectAhead = 4
 
+	// deferrers is the number of requests at a time to log mail as deferred without
+	// the retry service.
+	deferrers = 4
+
 	// suspended precedes the reason in the status of mail whose destination or
 	// transport is suspended.
 	suspended = "delivery temporarily suspended: "
 )
 
-// world is what the manager asks of the rest of the system; tests have doubles.
+// world is what qmgr asks of the rest of the system; tests have doubles.
 type world struct {
 	now     func() time.Time
 	resolve func(ctx context.Context, sender, rcpt string) (rewrite.Resolved, error)
@@ -42,9 +46,9 @@ type world struct {
 	tokens  func(n int) // flow control: n messages left the incoming queue
 }
 
-// manager is the queue manager. Everything that the scheduler knows is under mu;
+// qmgr is the queue manager. Everything that the scheduler knows is under mu;
 // files, agents and other daemons are dealt with outside it.
-type manager struct {
+type qmgr struct {
 	set        *settings
 	transports func(name string) transportSettings
 	world      world
@@ -53,6 +57,7 @@ type manager struct {
 
 	incoming, deferred scanner
 	loads              chan *message
+	deferring          chan struct{} // a place for each of deferrers
 	wake               chan struct{} // the next timer is due earlier
 	tasks              sync.WaitGroup
 
@@ -66,19 +71,21 @@ type manager struct {
 	stopped  bool // the process leaves
 	armed    time.Time
 	clogWarn map[string]time.Time
+	clogSeen time.Time // when warnClogged last looked
 	conns    map[*agentConn]struct{}
 	ctx      context.Context
 }
 
-func newManager(s *settings, transports func(string) transportSettings, w world, q *queue.Queue, log *maillog.Logger) *manager {
-	m := &manager{
+func newQmgr(s *settings, transports func(string) transportSettings, w world, q *queue.Queue, log *maillog.Logger) *qmgr {
+	m := &qmgr{
 		set: s, transports: transports, world: w, queue: q, log: log,
-		loads:    make(chan *message, loaders),
-		wake:     make(chan struct{}, 1),
-		params:   make(map[string]transportSettings),
-		clogWarn: make(map[string]time.Time),
-		conns:    make(map[*agentConn]struct{}),
-		ctx:      context.Background(),
+		loads:     make(chan *message, loaders),
+		wake:      make(chan struct{}, 1),
+		deferring: make(chan struct{}, deferrers),
+		params:    make(map[string]transportSettings),
+		clogWarn:  make(map[string]time.Time),
+		conns:     make(map[*agentConn]struct{}),
+		ctx:       context.Background(),
 	}
 	m.incoming.init(queue.Incoming)
 	m.deferred.init(queue.Deferred)
@@ -88,7 +95,7 @@ func newManager(s *settings, transports func(string) transportSettings, w world,
 }
 
 // transport is the parameters of a transport, read once. The caller holds mu.
-func (m *manager) transport(name string) transportSettings {
+func (m *qmgr) transport(name string) transportSettings {
 	t, ok := m.params[name]
 	if !ok {
 		t = m.transports(name)
@@ -99,7 +106,7 @@ func (m *manager) transport(name string) transportSettings {
 
 // run works until ctx is done. What is in the active queue goes back to the
 // incoming queue first: an earlier qmgr may have left anything there.
-func (m *manager) run(ctx context.Context) error {
+func (m *qmgr) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	m.ctx = ctx
@@ -134,7 +141,7 @@ func (m *manager) run(ctx context.Context) error {
 }
 
 // spawn runs fn in a goroutine that run waits for. The caller holds mu.
-func (m *manager) spawn(fn func()) {
+func (m *qmgr) spawn(fn func()) {
 	if !m.stopped {
 		m.tasks.Go(fn)
 	}
@@ -142,7 +149,7 @@ func (m *manager) spawn(fn func()) {
 
 // trigger acts on request codes (§2.2). A and F are about the scans that the
 // same trigger asks for, so their place among the codes does not matter.
-func (m *manager) trigger(_ context.Context, codes []byte) {
+func (m *qmgr) trigger(_ context.Context, codes []byte) {
 	var flags scanFlags
 	var in, def bool
 	for _, c := range codes {
@@ -173,7 +180,7 @@ func (m *manager) trigger(_ context.Context, codes []byte) {
 }
 
 // timerLoop ends suspensions and starts the periodic scans.
-func (m *manager) timerLoop(ctx context.Context) {
+func (m *qmgr) timerLoop(ctx context.Context) {
 	nextDeferred := m.world.now().Add(m.set.QueueRunDelay)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -202,7 +209,7 @@ func (m *manager) timerLoop(ctx context.Context) {
 }
 
 // advance ends what is over in the scheduler.
-func (m *manager) advance(now time.Time) {
+func (m *qmgr) advance(now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, t := range m.sched.Advance(now) {
@@ -212,13 +219,13 @@ func (m *manager) advance(now time.Time) {
 
 // rearm wakes the timer loop when the scheduler has something to do earlier than
 // the loop knows. The caller holds mu.
-func (m *manager) rearm() {
+func (m *qmgr) rearm() {
 	if at, ok := m.sched.Next(); ok && at.Before(m.armed) {
 		m.poke()
 	}
 }
 
-func (m *manager) poke() {
+func (m *qmgr) poke() {
 	select {
 	case m.wake <- struct{}{}:
 	default:
@@ -227,7 +234,7 @@ func (m *manager) poke() {
 
 // enter waits for a place in the active queue and takes it; new mail goes before
 // deferred mail. false means that the process leaves.
-func (m *manager) enter(fresh bool) bool {
+func (m *qmgr) enter(fresh bool) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if fresh {
@@ -249,7 +256,7 @@ func (m *manager) enter(fresh bool) bool {
 }
 
 // leave gives a place in the active queue back.
-func (m *manager) leave() {
+func (m *qmgr) leave() {
 	m.mu.Lock()
 	m.active--
 	m.room.Broadcast()
@@ -257,18 +264,22 @@ func (m *manager) leave() {
 }
 
 // full reports whether enter would have to wait.
-func (m *manager) full() bool {
+func (m *qmgr) full() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.active >= m.set.ActiveLimit
 }
 
 // warnClogged names a destination that fills the active queue. The caller holds mu.
-func (m *manager) warnClogged() {
+func (m *qmgr) warnClogged() {
 	if !m.set.HelpfulWarnings || m.set.ClogWarnTime <= 0 {
 		return
 	}
 	now := m.world.now()
+	if now.Sub(m.clogSeen) < time.Second {
+		return
+	}
+	m.clogSeen = now
 	m.sched.Transports(func(t *schedule.Transport) {
 		q := t.Largest()
 		if q == nil {
@@ -289,7 +300,7 @@ func (m *manager) warnClogged() {
 }
 
 // external is an address as it appears in log lines.
-func (m *manager) external(addr string) string {
+func (m *qmgr) external(addr string) string {
 	if m.set.AddressFormat == "internal" {
 		return addr
 	}

@@ -1,0 +1,19 @@
+#!/bin/sh
+# fuzz.sh PACKAGES: runs every fuzz target for $FUZZTIME. A target that found
+# something fails the run; its input is in the package's testdata.
+set -eu
+go=${GO:-go}
+out=$(mktemp)
+trap 'rm -f "$out"' EXIT
+for dir in $($go list -f '{{.Dir}}' "$@"); do
+	for file in "$dir"/*_test.go; do
+		[ -e "$file" ] || continue
+		for name in $(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$file"); do
+			echo "fuzz $(basename "$dir") $name"
+			(cd "$dir" && $go test -run='^$' -fuzz="^$name\$" -fuzztime="${FUZZTIME:-10s}" . >"$out" 2>&1) || {
+				cat "$out"
+				exit 1
+			}
+		done
+	done
+done
