@@ -149,7 +149,6 @@ func (s *session) endOfMessage(ctx context.Context, bytes string) outcome {
 	var reason string
 	if t.status == 0 {
 		t.queue.RecordString(record.Extracted, "")
-		t.queue.RecordString(record.End, "")
 		answer, err := t.queue.Finish(ctx)
 		if err != nil {
 			s.log.Warnf("%s: cannot complete the message: %v", t.queueID(), err)

@@ -76,6 +76,7 @@ func (m *fakeMessage) Attr(name, value string) { m.stream = record.AppendAttr(m.
 func (m *fakeMessage) Err() error { return nil }
 
 func (m *fakeMessage) Finish(context.Context) (mailproto.CleanupReply, error) {
+	m.Record(record.End, nil)
 	m.owner.mu.Lock()
 	defer m.owner.mu.Unlock()
 	m.owner.done = append(m.owner.done, m)
