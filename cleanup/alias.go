@@ -48,6 +48,7 @@ func (e *expansion) add(addr string, depth int) error {
 	for _, next := range address.ParseList(value) {
 		next = e.m.complete(next, addr, ext)
 		if len(next) > set.AliasLength {
+			//lint:ignore ST1005 the dots are part of Postfix's log line
 			return fmt.Errorf("unreasonable virtual_alias_maps result %.300s...", next)
 		}
 		if address.EqualFold(next, addr) {

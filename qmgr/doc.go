@@ -39,7 +39,8 @@
 //
 //   - leaky bucket: the active queue has at most qmgr_message_active_limit messages.
 //     When it is full, new mail goes before deferred mail. Each message that leaves
-//     the incoming queue gives a token back to cleanup(8), see in_flow_delay.
+//     the incoming queue gives a token back to cleanup(8), see in_flow_delay; at
+//     start there are default_process_limit of them.
 //   - slow start: the number of simultaneous deliveries to a destination begins at
 //     initial_destination_concurrency and grows with success.
 //   - round robin: the destinations of a message take turns.

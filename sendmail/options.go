@@ -150,11 +150,10 @@ func (o *options) value(c byte, v string) error {
 	case 'O':
 		o.setOption(v)
 	case 'o':
-		switch {
-		case v == "i":
+		// Others are historical (-oA names the alias database of newaliases) and
+		// have no effect.
+		if v == "i" {
 			o.dotOK = true
-		case strings.HasPrefix(v, "A"):
-			// the alias database of newaliases
 		}
 	case 'q':
 		return o.setFlush(v)

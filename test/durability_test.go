@@ -99,9 +99,9 @@ func (l *killLoad) done() bool { return l.sent.Load() >= killMessages }
 // accepted. A message whose session broke has no promise and is not repeated.
 func (l *killLoad) client(ctx context.Context) {
 	for ctx.Err() == nil && !l.done() {
-		conn, err := dialSMTP(l.mta.SMTP())
-		if err != nil {
-			continue // the listener is gone for the moment with its master
+		conn := l.dial(ctx)
+		if conn == nil {
+			return
 		}
 		for !l.done() {
 			id := fmt.Sprintf("m%d", l.next.Add(1))
@@ -115,6 +115,20 @@ func (l *killLoad) client(ctx context.Context) {
 		}
 		conn.Close()
 	}
+}
+
+// dial waits for a server: the listener goes for a moment with its master. It
+// returns nil when ctx ends or enough was sent.
+func (l *killLoad) dial(ctx context.Context) (conn *smtpConn) {
+	_ = harness.Poll(ctx, func() (bool, error) {
+		if l.done() {
+			return true, nil
+		}
+		var err error
+		conn, err = dialSMTP(l.mta.SMTP())
+		return err == nil, nil
+	})
+	return conn
 }
 
 var number = regexp.MustCompile(`(?m)^X-Number: (m\d+)$`)
@@ -187,6 +201,7 @@ func (k *killer) kill(ctx context.Context) {
 	master := k.ensureMaster(ctx)
 	if k.kills%masterEvery == masterEvery-1 {
 		k.shoot("master", master)
+		k.ensureMaster(ctx) // without it the load that the next kill waits for stands still
 		return
 	}
 	workers := k.mta.Workers()

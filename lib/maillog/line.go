@@ -11,9 +11,6 @@ import (
 // MaxText is the greatest length of a line's text in bytes (§7.1).
 const MaxText = 2000
 
-// stampLen is the length of "Nov 22 19:22:53".
-const stampLen = 15
-
 // stamp is the formatted time of one second.
 type stamp struct {
 	sec  int64

@@ -93,13 +93,12 @@ func echo(env *Env, s *Session) {
 
 // master is the part of master that a worker sees.
 type master struct {
-	t      *testing.T
-	dir    string
-	ln     *os.File
-	addr   string
-	status *os.File // our end of the status channel, of the current generation
-	gen    int
-	log    *logSink
+	t    *testing.T
+	dir  string
+	ln   *os.File
+	addr string
+	gen  int
+	log  *logSink
 }
 
 func newMaster(t *testing.T, transport string) *master {

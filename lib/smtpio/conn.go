@@ -349,10 +349,39 @@ func (c *Conn) SetBuffer(b []byte) { c.out = b }
 // Unflushed is the number of bytes that wait to be sent.
 func (c *Conn) Unflushed() int { return len(c.out) }
 
-var outputs = sync.Pool{New: func() any { b := make([]byte, 0, 1<<10); return &b }}
+// Replies fit into a small output buffer; message content is gathered in a large
+// one. Each kind is used again, so that no output grows step by step.
+var (
+	outputs = sync.Pool{New: func() any { b := make([]byte, 0, smallOutput); return &b }}
+	larges  = sync.Pool{New: func() any { b := make([]byte, 0, largeOutput); return &b }}
+)
 
-// outputKeep is the largest output buffer that is used again.
-const outputKeep = 64 << 10
+const (
+	smallOutput = 1 << 10
+	largeOutput = dotFlush + 8<<10 // a line that overshoots is no reason to grow
+)
+
+// putOutput keeps a buffer of one of the two sizes.
+func putOutput(b []byte) {
+	b = b[:0]
+	switch cap(b) {
+	case smallOutput:
+		outputs.Put(&b)
+	case largeOutput:
+		larges.Put(&b)
+	}
+}
+
+// grow makes room for n more bytes of output.
+func (c *Conn) grow(n int) {
+	c.room()
+	if need := len(c.out) + n; need <= cap(c.out) || need > largeOutput {
+		return
+	}
+	b := append((*larges.Get().(*[]byte))[:0], c.out...)
+	putOutput(c.out)
+	c.out = b
+}
 
 func (c *Conn) room() {
 	if c.out == nil {
@@ -367,9 +396,7 @@ func (c *Conn) Flush() error {
 	}
 	_ = c.nc.SetWriteDeadline(c.limit()) // as in armRead
 	_, err := c.nc.Write(c.out)
-	if b := c.out[:0]; cap(b) <= outputKeep {
-		outputs.Put(&b)
-	}
+	putOutput(c.out)
 	c.out = nil
 	return err
 }

@@ -36,6 +36,7 @@ func NewDotWriter(c *Conn, limit int) DotWriter {
 // Line writes a line, or with more a piece of one that the next call goes on
 // with. What is sent stays in memory up to 64 KB.
 func (w *DotWriter) Line(text []byte, more bool) error {
+	w.c.grow(len(text) + 8)
 	b := w.c.AvailableBuffer()
 	for {
 		if w.col == 0 && len(text) > 0 && text[0] == '.' {

@@ -35,6 +35,7 @@ type stage struct {
 type system struct {
 	*harness.Instance
 	start, stop []string  // commands
+	mainCF      []byte    // as it was at the start
 	master      *exec.Cmd // nil: not running
 }
 
@@ -108,6 +109,8 @@ func (s *stage) adopt(m *system) error {
 }
 
 // debian is a private instance of Debian's Postfix with the same shape as ours.
+// inet_interfaces must name an address that an interface has; the address in
+// master.cf need not.
 func (s *stage) debian(name string, params map[string]string, services ...string) (*system, error) {
 	dir := filepath.Join(s.dir, name)
 	sub := func(n string) string { return filepath.Join(dir, n) }
@@ -179,7 +182,7 @@ func writeDebian(i *harness.Instance, params map[string]string, services []strin
 		"compatibility_level": "3.6", "queue_directory": i.QueueDir, "data_directory": i.DataDir,
 		"daemon_directory": "/usr/lib/postfix/sbin", "command_directory": "/usr/sbin",
 		"mail_owner": "postfix", "setgid_group": "postdrop", "maillog_file": i.LogFile, "maillog_file_prefixes": i.Dir,
-		"myhostname": i.Name + ".test", "mydestination": "", "mynetworks": "127.0.0.0/8", "inet_interfaces": i.IP,
+		"myhostname": i.Name + ".test", "mydestination": "", "mynetworks": "127.0.0.0/8", "inet_interfaces": "127.0.0.1",
 		"inet_protocols": "ipv4", "smtp_bind_address": i.IP, "smtp_host_lookup": "native", "smtp_dns_support_level": "disabled",
 		"smtpd_peername_lookup": "no", "alias_maps": "", "alias_database": "", "local_recipient_maps": "",
 		"virtual_mailbox_domains": i.Domain, "virtual_mailbox_base": i.MailDir,
@@ -238,6 +241,9 @@ func (m *system) Start(ctx context.Context) error {
 	}
 	defer out.Close()
 	m.master.Stdout, m.master.Stderr = out, out
+	if m.mainCF, err = os.ReadFile(filepath.Join(m.ConfigDir, "main.cf")); err != nil {
+		return err
+	}
 	mark := m.Log.Mark()
 	if err := m.master.Start(); err != nil {
 		return err
@@ -279,6 +285,18 @@ func (m *system) set(ctx context.Context, settings ...string) error {
 	if m.master == nil {
 		return nil
 	}
+	return m.reload(ctx)
+}
+
+// reset undoes every set since the start.
+func (m *system) reset(ctx context.Context) error {
+	if err := os.WriteFile(filepath.Join(m.ConfigDir, "main.cf"), m.mainCF, 0o644); err != nil {
+		return err
+	}
+	return m.reload(ctx)
+}
+
+func (m *system) reload(ctx context.Context) error {
 	mark := m.Log.Mark()
 	if _, err := m.Command(ctx, nil, "postfix", "reload"); err != nil {
 		return err
