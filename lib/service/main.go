@@ -48,6 +48,7 @@ type process struct {
 
 // Main runs the daemon and does not return.
 func Main(spec Spec) {
+	tune()
 	log := maillog.New(earlyLog(spec.Program))
 	p := &process{spec: spec}
 	if err := p.start(log, os.Args[1:]); err != nil {
