@@ -29,7 +29,7 @@ const (
 	// not eat the machine.
 	quickLife   = time.Second
 	quickDeaths = 5
-	quickPause  = 500 * time.Millisecond
+	quickPause  = 250 * time.Millisecond
 	// guardRetry is how often master looks whether a worker that outlived an
 	// earlier master has left.
 	guardRetry = 20 * time.Millisecond

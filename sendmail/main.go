@@ -143,7 +143,7 @@ func submitMessage(o *options, set settings, dir string) {
 		fail(exDataErr, err)
 	}
 	// A write error is explained better by the answer that is waiting.
-	reply, err := ch.finish()
+	reply, err := ch.Verdict(context.Background())
 	if err != nil {
 		fail(exTempfail, err)
 	}

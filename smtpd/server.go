@@ -100,7 +100,7 @@ func newServer(env *service.Env) (*server, error) {
 	if env.StandAlone {
 		postdrop := env.Config.Str("command_directory") + "/postdrop"
 		srv.openQueue = func(ctx context.Context, _ mailproto.CleanupFlags) (queueWriter, error) {
-			return openSubmission(ctx, postdrop, env.Config.Dir())
+			return mailclient.OpenSubmission(ctx, postdrop, env.Config.Dir())
 		}
 		return srv, nil
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"sealpost/lib/attr"
+	"sealpost/lib/mailclient"
 	"sealpost/lib/mailproto"
 	"sealpost/lib/record"
 	"sealpost/lib/submit"
@@ -68,7 +69,7 @@ func TestStandAlone(t *testing.T) {
 	r := newRig(t, "mynetworks=10.0.0.0/8", "smtpd_client_restrictions=reject")
 	r.srv.env.StandAlone = true
 	r.srv.openQueue = func(ctx context.Context, _ mailproto.CleanupFlags) (queueWriter, error) {
-		return openSubmission(ctx, "/nonexistent/postdrop", "")
+		return mailclient.OpenSubmission(ctx, "/nonexistent/postdrop", "")
 	}
 	d := r.start()
 	d.want(mailA+" BODY=8BITMIME RET=FULL", senderOK, "RCPT TO:<x@elsewhere.example> NOTIFY=NEVER", rcptOK,
@@ -87,7 +88,7 @@ func TestStandAloneWithoutAWayIn(t *testing.T) {
 	r := newRig(t)
 	r.srv.env.StandAlone = true
 	r.srv.openQueue = func(ctx context.Context, _ mailproto.CleanupFlags) (queueWriter, error) {
-		return openSubmission(ctx, "/nonexistent/postdrop", "")
+		return mailclient.OpenSubmission(ctx, "/nonexistent/postdrop", "")
 	}
 	d := r.start()
 	d.want(mailA, "451 4.3.0 Error: queue file write error", rcptBob, needMail)

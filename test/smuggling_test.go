@@ -201,7 +201,7 @@ func smuggle(t *testing.T, addr, sequence, policy string) (accepted int) {
 		for got = w.reply(); strings.HasPrefix(got, "250 "); got = w.reply() {
 		}
 		if !strings.HasPrefix(got, "554 5.5.0 ") {
-			t.Errorf("%q: commands behind the end of data: %q", content, got)
+			t.Fatalf("%q: commands behind the end of data: %q", content, got)
 		}
 		w.ended()
 		return 1

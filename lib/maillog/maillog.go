@@ -107,9 +107,9 @@ type Options struct {
 	Writer io.Writer
 	// Postlog is the path of postlogd's socket; empty: syslog.
 	Postlog string
-	// Direct is the log file that is appended to while postlogd is absent; empty:
-	// none. Only for programs that run without postlogd by nature (postlog,
-	// master, sealpost).
+	// Direct is the log file that is appended to while postlogd is absent or does
+	// not read; empty: none. Only for programs that run without postlogd by nature
+	// (postlog, master, sealpost).
 	Direct     string
 	DirectMode os.FileMode // of a new log file; 0: 0600
 	// Stderr, when not nil, gets a copy of each line in the short form that

@@ -28,13 +28,16 @@ func newSink(o Options, c *core) sink {
 	if o.Postlog == "" {
 		return sys
 	}
-	p := &postlogSink{path: o.Postlog, core: c, next: sys}
+	p := &postlogSink{path: o.Postlog, core: c, next: sys, patience: maxWait}
 	if o.Direct != "" {
 		mode := o.DirectMode
 		if mode == 0 {
 			mode = 0o600
 		}
 		p.next = &fileSink{path: o.Direct, mode: mode}
+		// Master is one of these: while it waits for postlogd it starts nobody,
+		// and perhaps it is postlogd that must be started.
+		p.patience = 0
 	}
 	p.mu.Lock()
 	p.open()
@@ -81,13 +84,15 @@ func (s *fileSink) take(_ Severity, line []byte, _ int) bool {
 	return err == nil
 }
 
-// maxWait is how long one line may wait for postlogd.
+// maxWait is how long one line may wait for postlogd, in a program that has
+// nowhere else to put it.
 const maxWait = time.Second
 
 // postlogSink sends each line as one datagram (§2.13).
 type postlogSink struct {
-	core *core
-	next fallback
+	core     *core
+	next     fallback
+	patience time.Duration // how long a line may wait
 
 	fd   atomic.Int32 // descriptor plus one; 0: not connected
 	lost atomic.Int64
@@ -120,7 +125,7 @@ func (s *postlogSink) slow(sev Severity, line []byte, tag int) {
 		s.pass(sev, line, tag)
 		return
 	}
-	deadline := time.Now().Add(maxWait)
+	deadline := time.Now().Add(s.patience)
 	for tries := 0; ; tries++ {
 		fd := s.fd.Load()
 		if fd == 0 {
