@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"sealpost/lib/dsn"
 	"sealpost/lib/mailproto"
@@ -435,6 +437,46 @@ func TestClientLeaves(t *testing.T) {
 		}
 		if files := h.files(); len(files) != 0 {
 			t.Fatalf("cut at %d left %v", n, files)
+		}
+	}
+}
+
+// tokens is flow control with a few tokens.
+type tokens int
+
+func (f *tokens) Wait(context.Context, time.Duration) bool {
+	if *f == 0 {
+		return false
+	}
+	*f--
+	return true
+}
+
+func (f *tokens) PutTokens(n int) { *f += tokens(n) }
+
+// TestTokensComeBack: a message that qmgr does not see gives its flow control
+// token back; one that it sees does not, and none comes from nothing.
+func TestTokensComeBack(t *testing.T) {
+	whole := stream(external, with(one, "NSubject: x", "N", "Nbody", "X", "E")...)
+	held := stream(external, with(head, "Rbob@virt.example", "f4", "M", "X", "E")...)
+	refused := stream(external, with(head, "M", "X", "E")...)
+	for name, c := range map[string]struct {
+		stream       []byte
+		before, want tokens
+	}{
+		"queued":                {whole, 3, 2},
+		"client left":           {whole[:len(whole)-5], 3, 3},
+		"client left, no token": {whole[:len(whole)-5], 0, 0},
+		"held":                  {held, 3, 3},
+		"held, no token":        {held, 0, 0},
+		"no recipients":         {refused, 3, 3},
+	} {
+		h := newHouse(t, t.TempDir(), nil)
+		left := c.before
+		h.w.flow = &left
+		h.session(c.stream)
+		if left != c.want {
+			t.Errorf("%s: %d tokens, want %d", name, left, c.want)
 		}
 	}
 }

@@ -134,7 +134,7 @@ func (m *message) commit() {
 	}
 	m.file = nil
 	if hold {
-		m.w.flow.PutTokens(1) // qmgr will not: it does not see the message
+		m.returnToken()
 		return
 	}
 	m.w.trigger()

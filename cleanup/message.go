@@ -43,6 +43,7 @@ type message struct {
 	reason string // detail for the client
 	flags  mailproto.CleanupFlags
 	stage  stage
+	token  bool // of flow control, taken for this message
 
 	envelope
 	content
@@ -103,6 +104,7 @@ func (m *message) begin(ctx context.Context, w *worker, s *service.Session) {
 		m.id = "NOQUEUE"
 		m.status |= mailproto.CleanupWrite
 		m.log.Warnf("create a queue file: %v", err)
+		m.returnToken()
 		return
 	}
 	m.file, m.id = f, f.ID()
@@ -141,7 +143,17 @@ func (m *message) remove(why string) {
 		m.log.Warnf("%s: remove queue file: %v", m.id, err)
 	}
 	m.file = nil
+	m.returnToken()
 	m.log.Log(maillog.Info, &maillog.Unqueued{QueueID: m.id, Why: why})
+}
+
+// returnToken gives the flow control token back: qmgr will not, since it does not
+// see the message.
+func (m *message) returnToken() {
+	if m.token {
+		m.w.flow.PutTokens(1)
+		m.token = false
+	}
 }
 
 // record hands one record to the handler of the stage. After an error that

@@ -51,7 +51,7 @@ func (d *deadlineReader) Read(p []byte) (int, error) {
 
 // serve takes in one message (protocols.md §2.3).
 func (w *worker) serve(ctx context.Context, s *service.Session) {
-	w.flow.Wait(ctx, w.set.InFlowDelay)
+	token := w.flow.Wait(ctx, w.set.InFlowDelay)
 	b := pool.Get().(*buffers)
 	defer func() {
 		b.in.Reset(nil)
@@ -60,6 +60,7 @@ func (w *worker) serve(ctx context.Context, s *service.Session) {
 	}()
 	b.in.Reset(&deadlineReader{s.Conn, w.set.IPCTimeout})
 	m := &b.msg
+	m.token = token
 	m.begin(ctx, w, s)
 	defer m.abandon()
 	if err := w.greet(s.Conn, b); err != nil {

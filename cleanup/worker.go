@@ -64,7 +64,7 @@ type worker struct {
 	dropped map[string]bool // names of message_drop_headers in lower case
 	log     *maillog.Logger
 	queue   *queue.Queue
-	flow    *service.Flow
+	flow    flow
 	rewrite *rewrite.Rewriter
 	trigger func()
 
@@ -76,6 +76,12 @@ type worker struct {
 	// bounce sends one request to a bounce service.
 	bounce func(ctx context.Context, path string, r *mailproto.BounceRequest) error
 	now    func() time.Time
+}
+
+// flow is the flow control between cleanup and qmgr; *service.Flow is one.
+type flow interface {
+	Wait(ctx context.Context, delay time.Duration) (took bool)
+	PutTokens(n int)
 }
 
 func newWorker(env *service.Env) (*worker, error) {

@@ -132,7 +132,8 @@ func (m *qmgr) open(msg *message) (locked bool, err error) {
 	}
 	if !msg.forced || !m.hasLog(m.set.DeferService, msg.id) {
 		if err := m.queue.Remove(m.set.DeferService, msg.id); err != nil {
-			return false, err
+			// Old lines in a log, or something odd in its place, do not hold up mail.
+			m.log.Warnf("%s: cannot remove the log of an earlier attempt: %v", msg.id, err)
 		}
 	}
 	return false, nil
@@ -143,6 +144,7 @@ func (m *qmgr) putBack(msg *message, to string, delay time.Duration) {
 	until := m.world.now().Add(delay)
 	if err := m.postpone(msg.id, queue.Active, to, until); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		m.log.Warnf("cannot move message %s from active to %s: %v", msg.id, to, err)
+		m.strand(msg.id)
 		return
 	}
 	if to == queue.Incoming {

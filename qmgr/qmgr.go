@@ -65,10 +65,11 @@ type qmgr struct {
 	room     sync.Cond // a place in the active queue became free, or stopped is set
 	sched    *schedule.Scheduler
 	params   map[string]transportSettings
-	active   int  // messages in the active queue
-	wanted   int  // scans that wait for room for new mail
-	probes   int  // address probes in the active queue
-	stopped  bool // the process leaves
+	active   int      // messages in the active queue
+	wanted   int      // scans that wait for room for new mail
+	probes   int      // address probes in the active queue
+	stranded []string // messages that could not be moved out of the active queue
+	stopped  bool     // the process leaves
 	armed    time.Time
 	clogWarn map[string]time.Time
 	clogSeen time.Time // when warnClogged last looked
@@ -197,6 +198,7 @@ func (m *qmgr) timerLoop(ctx context.Context) {
 		now := m.world.now()
 		m.advance(now)
 		if !now.Before(nextDeferred) {
+			m.rescue()
 			m.deferred.request(scanFlags{})
 			nextDeferred = now.Add(m.set.QueueRunDelay)
 		}

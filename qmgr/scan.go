@@ -153,17 +153,50 @@ func (m *qmgr) scan(s *scanner, f scanFlags) {
 
 // requeueActive moves everything in the active queue to the incoming queue, due
 // now, before the first scan. Deliveries that agents have not finished since an
-// earlier qmgr hold a lock on their file, which load meets.
+// earlier qmgr hold a lock on their file, which load meets. A file that cannot be
+// moved keeps nobody else's mail from being delivered.
 func (m *qmgr) requeueActive() error {
-	var failed error
 	err := m.queue.Scan(queue.Active, func(e queue.Entry) bool {
-		if err := m.postpone(e.ID, queue.Active, queue.Incoming, m.world.now()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			m.log.Warnf("cannot move message %s from active to incoming: %v", e.ID, err)
-			failed = err
-		}
+		m.requeue(e.ID)
 		return true
 	})
-	return errors.Join(err, failed)
+	var odd queue.OddFiles
+	if errors.As(err, &odd) {
+		m.log.Warnf("scan of the %s queue: %v", queue.Active, err)
+		return nil
+	}
+	return err
+}
+
+// requeue moves a message from the active to the incoming queue, due now.
+func (m *qmgr) requeue(id string) {
+	err := m.postpone(id, queue.Active, queue.Incoming, m.world.now())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		m.log.Warnf("cannot move message %s from active to incoming: %v", id, err)
+		m.strand(id)
+	}
+}
+
+// strand remembers a message that is nobody's concern but could not be moved out
+// of the active queue, because the file system is full or failing.
+func (m *qmgr) strand(id string) {
+	m.mu.Lock()
+	m.stranded = append(m.stranded, id)
+	m.mu.Unlock()
+}
+
+// rescue tries again to move what is stranded.
+func (m *qmgr) rescue() {
+	m.mu.Lock()
+	list := m.stranded
+	m.stranded = nil
+	m.mu.Unlock()
+	for _, id := range list {
+		m.requeue(id)
+	}
+	if len(list) > 0 {
+		m.incoming.request(scanFlags{})
+	}
 }
 
 // postpone moves a message to a queue where it waits until the given time.

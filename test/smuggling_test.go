@@ -188,12 +188,10 @@ func smuggle(t *testing.T, addr, sequence, policy string) (accepted int) {
 	ends := standard+2 == len("\r\n"+content)-len(".\r\n")
 	bareLF := strings.Contains(strings.ReplaceAll("\r\n"+content, "\r\n", ""), "\n")
 	switch {
-	case policy == "reject" && bareLF && strings.HasPrefix(got, "550 5.5.2 "):
-		w.ended()
-		return 0
-	case !strings.HasPrefix(got, "250 2.0.0 Ok: queued"):
-		t.Errorf("%q: reply %q", content, got)
-		return 0
+	case strings.HasPrefix(got, "250 2.0.0 Ok: queued"):
+		accepted = 1
+	case policy != "reject" || !bareLF || !strings.HasPrefix(got, "550 5.5.2 "):
+		t.Fatalf("%q: reply %q", content, got)
 	}
 	if !ends {
 		// A true end of data is in the sequence: what follows are commands of this
@@ -204,10 +202,10 @@ func smuggle(t *testing.T, addr, sequence, policy string) (accepted int) {
 			t.Fatalf("%q: commands behind the end of data: %q", content, got)
 		}
 		w.ended()
-		return 1
+		return accepted
 	}
 	w.want("NOOP\r\n", "250 2.0.0 Ok")
 	w.want("QUIT\r\n", "221 ")
 	w.ended()
-	return 1
+	return accepted
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -20,7 +21,7 @@ func (d *Deliverer) maildir(ctx context.Context, src *os.File, j *Job) error {
 	host := strings.NewReplacer("/", "\\057", ":", "\\072").Replace(j.Hostname)
 	// Many goroutines deliver in one process: the random part tells them apart.
 	tmp := fmt.Sprintf("%s/tmp/%d.P%dR%x.%s", dir, j.Now.Unix(), os.Getpid(), rand.Uint64(), host)
-	f, err := createTmp(dir, tmp)
+	f, changed, err := createTmp(dir, tmp)
 	if err != nil {
 		return failure(maildirKind, "create maildir file "+tmp, err)
 	}
@@ -40,28 +41,39 @@ func (d *Deliverer) maildir(ctx context.Context, src *os.File, j *Job) error {
 	if err := moveNew(tmp, name); err != nil {
 		return failure(maildirKind, "move maildir file to "+name, err)
 	}
-	if err := d.dirs.Sync(ctx, dir+"/new"); err != nil {
-		// The message may be there after a crash or not: it stays in the queue,
-		// and the copy that is visible now is taken back.
-		os.Remove(name)
-		return failure(maildirKind, "sync directory "+dir+"/new", err)
+	// A Maildir that was made just now must be there after a crash, too.
+	for _, path := range append(changed, dir+"/new") {
+		if err := d.dirs.Sync(ctx, path); err != nil {
+			// The message may be there after a crash or not: it stays in the queue,
+			// and the copy that is visible now is taken back.
+			os.Remove(name)
+			return failure(maildirKind, "sync directory "+path, err)
+		}
 	}
 	return nil
 }
 
-// createTmp creates the file, and the Maildir around it when that is missing.
-func createTmp(dir, tmp string) (*os.File, error) {
+// createTmp creates the file, and the Maildir around it when that is missing;
+// changed are the directories that got a new directory.
+func createTmp(dir, tmp string) (f *os.File, changed []string, err error) {
 	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL | unix.O_NOFOLLOW
-	f, err := os.OpenFile(tmp, flags, 0o600)
+	f, err = os.OpenFile(tmp, flags, 0o600)
 	if !errors.Is(err, fs.ErrNotExist) {
-		return f, err
+		return f, nil, err
+	}
+	for parent := dir; ; parent = filepath.Dir(parent) {
+		changed = append(changed, parent)
+		if _, err := os.Stat(parent); err == nil || parent == "/" {
+			break
+		}
 	}
 	for _, sub := range [...]string{"tmp", "cur", "new"} {
 		if err := os.MkdirAll(dir+"/"+sub, 0o700); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return os.OpenFile(tmp, flags, 0o600)
+	f, err = os.OpenFile(tmp, flags, 0o600)
+	return f, changed, err
 }
 
 // moveNew renames without ever replacing a message.

@@ -31,8 +31,8 @@ const maxOdd = 10
 // in pieces; fn may rename or remove what it was given. A file that comes or
 // goes meanwhile may be missed.
 //
-// The error says what kept the scan from going on, or names odd files that were
-// passed over (not regular, several links); fn has then seen all others.
+// An error of type OddFiles names what was passed over; fn has then seen
+// everything else. Any other error kept the scan from going on.
 func (q *Queue) Scan(queue string, fn func(Entry) bool) error {
 	if !ValidName(queue) {
 		return fmt.Errorf("%w: queue name %.100q", ErrName, queue)
@@ -42,15 +42,26 @@ func (q *Queue) Scan(queue string, fn func(Entry) bool) error {
 	if errors.Is(err, errStop) {
 		err = nil
 	}
+	if err == nil && len(s.odd) > 0 {
+		return s.odd
+	}
 	return errors.Join(append(s.odd, err)...)
 }
+
+// OddFiles are directory entries that cannot be messages (not regular files,
+// several links) or cannot be looked at: some of them, at most ten.
+type OddFiles []error
+
+func (o OddFiles) Error() string { return errors.Join(o...).Error() }
+
+func (o OddFiles) Unwrap() []error { return o }
 
 // errStop: fn does not want more.
 var errStop = errors.New("stop")
 
 type scan struct {
 	fn  func(Entry) bool
-	odd []error
+	odd OddFiles
 }
 
 // maxDepth bounds the recursion into hash directories.
@@ -85,10 +96,13 @@ func (s *scan) name(dir string, e fs.DirEntry, depth int) error {
 			return nil
 		}
 		err := s.dir(dir+"/"+name, depth+1)
-		if errors.Is(err, fs.ErrNotExist) {
-			err = nil
+		switch {
+		case errors.Is(err, errStop):
+			return err
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			s.addOdd(err) // the other directories have mail, too
 		}
-		return err
+		return nil
 	}
 	if !ValidID(name) {
 		return nil // a temporary name
@@ -100,7 +114,8 @@ func (s *scan) name(dir string, e fs.DirEntry, depth int) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
-		return err
+		s.addOdd(err)
+		return nil
 	}
 	if err := ready(path, &st); err != nil {
 		if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink > 1 {

@@ -24,10 +24,14 @@ func (f *Flow) TakeToken() bool {
 }
 
 // Wait takes a token, or waits for delay (in_flow_delay) when there is none; 0
-// turns flow control off.
-func (f *Flow) Wait(ctx context.Context, delay time.Duration) {
-	if delay <= 0 || f.TakeToken() {
-		return
+// turns flow control off. It reports whether it took a token: a message that
+// does not reach the incoming queue gives it back.
+func (f *Flow) Wait(ctx context.Context, delay time.Duration) (took bool) {
+	if delay <= 0 {
+		return false
+	}
+	if f.TakeToken() {
+		return true
 	}
 	t := time.NewTimer(delay)
 	defer t.Stop()
@@ -35,6 +39,7 @@ func (f *Flow) Wait(ctx context.Context, delay time.Duration) {
 	case <-t.C:
 	case <-ctx.Done():
 	}
+	return false
 }
 
 // PutTokens gives n tokens.

@@ -216,8 +216,12 @@ func (i *Instance) Command(ctx context.Context, stdin io.Reader, name string, ar
 	return out.String(), nil
 }
 
-// Start starts the instance and returns when it is up.
+// Start starts the instance and returns when it is up. It ends with this process
+// at the latest.
 func (i *Instance) Start(ctx context.Context) error {
+	if err := watched(i.QueueDir); err != nil {
+		return err
+	}
 	_, err := i.Command(ctx, nil, "sealpost", "start")
 	return err
 }
