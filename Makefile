@@ -14,6 +14,7 @@ PKG       ?= ./...
 TESTFLAGS ?= -shuffle=on
 FUZZTIME  ?= 10s
 BENCHFLAGS ?=
+INTEROPFLAGS ?=
 STATICCHECK_VERSION = v0.8.2
 export CGO_ENABLED ?= 0
 
@@ -23,27 +24,34 @@ ROLES := $(shell grep -l '^package main$$' */*.go | xargs -n1 dirname | sort -u)
 # Programs that go by a second name.
 LINKS = discard:error lmtp:smtp mailq:sendmail postfix:sealpost
 
-.PHONY: build run serve test bench interop man fuzz vet fmt staticcheck check clean
+# The helpers are built and run, not run by "go run", which would not pass on
+# signals.
+UNPRIV = bin/tools/unpriv
+
+.PHONY: build tools run serve test bench interop man fuzz vet fmt staticcheck check clean
 
 build:
 	@mkdir -p bin
 	$(GO) build -trimpath -o bin/ $(addprefix ./,$(ROLES))
 	@for l in $(LINKS); do ln -sf $${l##*:} bin/$${l%%:*}; done
 
-run: build
-	$(GO) run ./test/unpriv exec ./test/run
+tools: build
+	@$(GO) build -o bin/tools/ ./test/unpriv ./test/run ./test/interop ./test/bench
 
-serve: build
-	$(GO) run ./test/unpriv exec ./test/run -serve
+run: tools
+	@$(UNPRIV) exec bin/tools/run
 
-test: build
-	$(GO) run ./test/unpriv test $(TESTFLAGS) $(PKG)
+serve: tools
+	@$(UNPRIV) exec bin/tools/run -serve
 
-interop: build
-	$(GO) run ./test/interop
+test: tools
+	@GO="$(GO)" $(UNPRIV) test $(TESTFLAGS) $(PKG)
 
-bench: build
-	$(GO) run ./test/bench $(BENCHFLAGS)
+interop: tools
+	@bin/tools/interop $(INTEROPFLAGS)
+
+bench: tools
+	@bin/tools/bench $(BENCHFLAGS)
 
 fuzz:
 	GO="$(GO)" FUZZTIME="$(FUZZTIME)" sh test/fuzz.sh $(PKG)

@@ -41,6 +41,9 @@ func (p *picker) scan(ctx context.Context, _ []byte) {
 		if serr != nil {
 			p.log.Warnf("scan maildrop directory: %v", serr)
 		}
+		if odd := (queue.OddFiles)(nil); errors.As(serr, &odd) {
+			serr = nil // anybody can leave such files there
+		}
 		// Files that arrived while the directory was read may have been missed.
 		if n == 0 || err != nil || serr != nil {
 			return

@@ -54,7 +54,7 @@ func (m *qmgr) load(msg *message) {
 		m.leave() // deleted by the administrator
 		return
 	case errors.Is(err, queue.ErrCorrupt):
-		m.log.Warnf("%v", err)
+		m.log.Warnf("%s: %v", msg.id, err)
 		m.saveCorrupt(msg.id)
 		m.leave()
 		return

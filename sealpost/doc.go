@@ -35,8 +35,9 @@ of Postfix, which log readers know.
   - status: tell whether the system runs (exit status 0) or not (1), and what each
     daemon is doing: process id, sessions, counters.
   - verbose SERVICE LEVEL: change how much one running service logs, for example
-    "sealpost verbose cleanup 1"; 0 is quiet. It lasts until the service is
-    replaced.
+    "sealpost verbose cleanup 1"; 0 is quiet. SERVICE is a name or name/type as in
+    master.cf, or the name of a program, as "sealpost status" shows both. It lasts
+    until the service is replaced.
   - logrotate: rename maillog_file with the suffix maillog_file_rotate_suffix,
     begin a new one, and compress the old one with maillog_file_compressor.
 
@@ -69,7 +70,8 @@ The exit status is 0 when the command did what it was asked to do, else 1.
 # SECURITY
 
 The command needs the privileges of root for a system that runs with them. A
-system that was started without root is controlled by the user who started it.
+system that was started without root is controlled by the user who started it,
+or by root; for "reload" root then steps down to that user.
 
 # SEE ALSO
 

@@ -76,6 +76,11 @@ func (c *control) startForeground() int {
 func (c *control) runCommand(path string, args ...string) int {
 	cmd := exec.Command(path, args...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = c.environment(), c.stdout, c.stderr
+	return c.wait(cmd)
+}
+
+// wait runs a command to its end and returns its exit status.
+func (c *control) wait(cmd *exec.Cmd) int {
 	err := cmd.Run()
 	if err == nil {
 		return 0
@@ -84,7 +89,7 @@ func (c *control) runCommand(path string, args ...string) int {
 	if errors.As(err, &exit) && exit.ExitCode() > 0 {
 		return exit.ExitCode()
 	}
-	return c.fatal("%s: %v", path, err)
+	return c.fatal("%s: %v", cmd.Path, err)
 }
 
 // target is the process id of the running master, or 0 after saying why not.
@@ -176,6 +181,9 @@ func (c *control) reload() int {
 	if pid == 0 {
 		return 1
 	}
+	if cred := c.masterUser(); cred != nil {
+		return c.runAs(cred, "reload")
+	}
 	// A configuration with mistakes is refused here, where somebody reads it.
 	if !c.checkFatal() {
 		return 1
@@ -186,6 +194,29 @@ func (c *control) reload() int {
 	}
 	c.recover()
 	return 0
+}
+
+// masterUser is the user of a system that runs without root's privileges, when
+// root asks: the queue is looked at with the rights and in the view of that user.
+// It is nil otherwise.
+func (c *control) masterUser() *syscall.Credential {
+	st, err := os.Stat(c.settings.PidFile())
+	if err != nil || os.Geteuid() != 0 {
+		return nil
+	}
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	if !ok || sys.Uid == 0 {
+		return nil
+	}
+	return &syscall.Credential{Uid: sys.Uid, Gid: sys.Gid}
+}
+
+// runAs runs this command as another user.
+func (c *control) runAs(cred *syscall.Credential, verb string) int {
+	cmd := exec.Command("/proc/self/exe", "-c", c.dir, verb)
+	cmd.Env, cmd.Stdout, cmd.Stderr = c.environment(), c.stdout, c.stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
+	return c.wait(cmd)
 }
 
 func (c *control) flush() int {

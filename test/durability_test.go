@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -152,23 +151,10 @@ func (l *killLoad) dial(ctx context.Context) (conn *smtpConn) {
 	return conn
 }
 
-var number = regexp.MustCompile(`(?m)^X-Number: (m\d+)$`)
-
 // verify compares the mailbox with the promises.
 func (l *killLoad) verify(t *testing.T, k *killer) {
 	t.Helper()
-	mail, err := l.mta.Mail("user")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := make(map[string]int)
-	for _, m := range mail {
-		if n := number.FindStringSubmatch(m); n != nil {
-			got[n[1]]++
-		} else {
-			t.Errorf("a message without its number: %.200q", m)
-		}
-	}
+	got := numbers(t, l.mta, "user")
 	lost, twice := 0, 0
 	for id := range l.acked {
 		if got[id] == 0 {

@@ -253,28 +253,34 @@ func (f *File) CommitMode(ctx context.Context, mode os.FileMode) error {
 	if err := f.q.fs.fchmod(f.fd, f.path, uint32(mode.Perm())); err != nil {
 		return err
 	}
+	// The file and its name become durable side by side: a journal that has to be
+	// written for one of them is written for both. The order does not matter, since
+	// a name whose content is missing is not a complete message.
+	name := f.q.dirs.begin(f.q.dir(f.queue, f.id))
 	if err := f.q.fs.fsync(f.fd, f.path); err != nil {
 		return err
 	}
-	if err := f.syncDirs(ctx); err != nil {
+	if err := f.syncDirs(ctx, name); err != nil {
 		return err
 	}
 	return f.close()
 }
 
-// syncDirs makes the file's name durable: its directory, and when hash
-// directories were made for it those above too.
-func (f *File) syncDirs(ctx context.Context) error {
+// syncDirs makes the file's name durable: its directory, whose fsync has begun,
+// and when hash directories were made for it those above too.
+func (f *File) syncDirs(ctx context.Context, begun *syncRound) error {
 	dir := f.q.dir(f.queue, f.id)
 	top := f.q.prefix + f.queue
+	err := begun.wait(ctx)
 	for {
-		if err := f.q.dirs.Sync(ctx, dir); err != nil {
+		if err != nil {
 			return err
 		}
 		if !f.madeDir || len(dir) <= len(top) {
 			return nil
 		}
 		dir = dir[:len(dir)-2]
+		err = f.q.dirs.Sync(ctx, dir)
 	}
 }
 

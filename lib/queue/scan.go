@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -52,7 +53,13 @@ func (q *Queue) Scan(queue string, fn func(Entry) bool) error {
 // several links) or cannot be looked at: some of them, at most ten.
 type OddFiles []error
 
-func (o OddFiles) Error() string { return errors.Join(o...).Error() }
+func (o OddFiles) Error() string {
+	text := make([]string, len(o))
+	for i, err := range o {
+		text[i] = err.Error()
+	}
+	return strings.Join(text, "; ")
+}
 
 func (o OddFiles) Unwrap() []error { return o }
 

@@ -23,6 +23,7 @@ type dirSync struct {
 }
 
 type syncRound struct {
+	path string
 	done chan struct{}
 	err  error
 }
@@ -30,7 +31,13 @@ type syncRound struct {
 // Sync returns when an fsync of the directory that began after the call has
 // ended. When ctx is done first the outcome is not known.
 func (s *DirSyncer) Sync(ctx context.Context, path string) error {
+	return s.begin(path).wait(ctx)
+}
+
+// begin asks for an fsync of the directory that begins from now on.
+func (s *DirSyncer) begin(path string) *syncRound {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	d := s.dirs[path]
 	if d == nil {
 		if s.dirs == nil {
@@ -41,15 +48,18 @@ func (s *DirSyncer) Sync(ctx context.Context, path string) error {
 		go s.run(path, d)
 	}
 	if d.next == nil {
-		d.next = &syncRound{done: make(chan struct{})}
+		d.next = &syncRound{path: path, done: make(chan struct{})}
 	}
-	round := d.next
-	s.mu.Unlock()
+	return d.next
+}
+
+// wait waits for the end of the round.
+func (r *syncRound) wait(ctx context.Context) error {
 	select {
-	case <-round.done:
-		return round.err
+	case <-r.done:
+		return r.err
 	case <-ctx.Done():
-		return fmt.Errorf("fsync %s: %w", path, ctx.Err())
+		return fmt.Errorf("fsync %s: %w", r.path, ctx.Err())
 	}
 }
 

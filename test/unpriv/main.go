@@ -2,12 +2,14 @@
 // is root who says "make test" or "make run".
 //
 //	unpriv test [go test arguments]
-//	unpriv exec ./package [arguments]
+//	unpriv exec bin/PROGRAM [arguments]
 //
-// Without root both are plain "go test" and "go run". As root, the Go tool
-// works as root, with root's caches, and only the resulting programs run as the
-// user nobody: in a copy of the source tree, because the checkout may be in a
-// place that nobody can look into.
+// Without root both just do that. As root, the Go tool works as root, with root's
+// caches, and only the resulting programs run as the user nobody: in a copy of the
+// source tree, because the checkout may be in a place that nobody can look into,
+// and with a limit of open files that suffices for every test.
+//
+// It ends with the program that started it, and what it starts ends with it.
 package main
 
 import (
@@ -18,8 +20,11 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // nobody is the user and the group that own nothing.
@@ -32,7 +37,16 @@ const (
 	envCheckout = "SEALPOST_UNPRIV_CHECKOUT"
 )
 
+// openFiles is the limit of open files that the tests need.
+const openFiles = 25_000
+
 func main() {
+	// Such a signal belongs to a thread: to the one that asks for its own, and to
+	// the one that starts a child.
+	runtime.LockOSThread()
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGTERM), 0, 0, 0); err != nil {
+		fail(err)
+	}
 	if len(os.Args) < 2 {
 		fail(errors.New("usage: unpriv test|exec ARGUMENTS"))
 	}
@@ -49,7 +63,7 @@ func main() {
 	case os.Args[1] == "exec" && root && len(args) > 0:
 		status, err = execAsNobody(args[0], args[1:])
 	case os.Args[1] == "exec" && len(args) > 0:
-		status, err = command(nil, goTool(), append([]string{"run"}, args...)...)
+		status, err = command(nil, args[0], args[1:]...)
 	default:
 		err = fmt.Errorf("unknown command %q", os.Args[1])
 	}
@@ -76,18 +90,21 @@ func goTool() string {
 func command(set func(*exec.Cmd), name string, args ...string) (int, error) {
 	cmd := exec.Command(name, args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{}
 	if set != nil {
 		set(cmd)
 	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM
 	sig := make(chan os.Signal, 1)
-	signal.Notify(sig, syscall.SIGINT, syscall.SIGTERM)
+	signal.Notify(sig, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
 	go func() {
 		for s := range sig {
-			// The terminal sends SIGINT to the whole group already.
-			if s == syscall.SIGTERM {
+			// The terminal sends SIGINT to the whole group already. SIGQUIT is how
+			// the go tool asks a test for its stack.
+			if s != syscall.SIGINT {
 				_ = cmd.Process.Signal(s)
 			}
 		}
@@ -225,6 +242,7 @@ func step(args []string) (int, error) {
 // asNobody sets who runs a program, where, and what it knows of root's home:
 // nothing.
 func asNobody(dir, wd string) func(*exec.Cmd) {
+	raiseOpenFiles()
 	return func(c *exec.Cmd) {
 		c.Dir = wd
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
@@ -243,18 +261,28 @@ func asNobody(dir, wd string) func(*exec.Cmd) {
 	}
 }
 
-// execAsNobody builds a program and runs it as nobody in ./run, or, when nobody
+// raiseOpenFiles raises the limit of open files while we may. Where even root may
+// not, the test that needs it says that it is skipped.
+func raiseOpenFiles() {
+	var lim syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil || lim.Max >= openFiles {
+		return
+	}
+	lim.Cur, lim.Max = openFiles, openFiles
+	_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &lim)
+}
+
+// execAsNobody runs a program of the checkout as nobody in ./run, or, when nobody
 // cannot get there, in a temporary directory.
-func execAsNobody(pkg string, args []string) (int, error) {
+func execAsNobody(prog string, args []string) (int, error) {
+	if !filepath.IsLocal(prog) {
+		return 0, fmt.Errorf("%s is not a path below the working directory", prog)
+	}
 	dir, remove, err := tree()
 	if err != nil {
 		return 0, err
 	}
 	defer remove()
-	prog := filepath.Join(dir, "prog")
-	if status, err := command(nil, goTool(), "build", "-o", prog, pkg); err != nil || status != 0 {
-		return status, err
-	}
 	src := filepath.Join(dir, "src")
 	runDir, err := filepath.Abs("run")
 	if err != nil {
@@ -270,6 +298,7 @@ func execAsNobody(pkg string, args []string) (int, error) {
 		runDir = filepath.Join(dir, "run")
 	}
 	fmt.Printf("(root does not run a mail system for this: user %d does, in %s)\n", nobody, runDir)
+	prog = filepath.Join(src, prog)
 	set := asNobody(dir, src)
 	return command(func(c *exec.Cmd) {
 		set(c)
