@@ -217,11 +217,20 @@ func TestReloadAddsAndRemovesServices(t *testing.T) {
 	w.start()
 	dropped := w.session("public/drop").pid
 	w.lines = []string{"keep unix n - n - 0 worker", "new unix - - n - 0 worker"}
-	w.reload()
+	w.reload() // master says so and then does it
+	if err := harness.Poll(w.ctx, func() (bool, error) {
+		_, err := os.Lstat(w.queue("private/new"))
+		return err == nil, nil
+	}); err != nil {
+		t.Fatal("the new service has no socket")
+	}
 	w.session("private/new")
 	w.session("public/keep")
 	w.gone(dropped)
-	if _, err := net.Dial("unix", w.queue("public/drop")); err == nil {
+	if err := harness.Poll(w.ctx, func() (bool, error) {
+		_, err := os.Lstat(w.queue("public/drop"))
+		return errors.Is(err, os.ErrNotExist), nil
+	}); err != nil {
 		t.Error("the removed service still has a socket")
 	}
 	w.noLog("warning")

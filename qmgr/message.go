@@ -27,6 +27,7 @@ type message struct {
 	forced  bool      // the administrator made it expire
 	tried   bool      // its recipients are in the defer log already
 	probe   bool      // counted in qmgr.probes
+	excess  bool      // a probe that was one too many when it came
 	lastRun time.Time // when recipients were read
 
 	sched schedule.Message
@@ -94,6 +95,7 @@ func (m *qmgr) begin(msg *message) (done bool) {
 	if env.TraceFlags&mailproto.DeliverMTAVerify != 0 {
 		msg.probe = true
 		m.probes++
+		msg.excess = m.set.ProbeLimit > 0 && m.probes > m.set.ProbeLimit
 	}
 	m.mu.Unlock()
 	if msg.forced && m.hasLog(m.set.DeferService, msg.id) {

@@ -111,12 +111,13 @@ func (m *qmgr) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	m.ctx = ctx
+	// The tokens keep the rate of new mail to that of mail taken up. They begin
+	// with a full measure: an empty queue is no reason to hold up the first mail,
+	// and neither is one that takes its time.
+	m.world.tokens(m.set.ProcessLimit)
 	if err := m.requeueActive(); err != nil {
 		return err
 	}
-	// The tokens keep the rate of new mail to that of mail taken up. They begin
-	// with a full measure: an empty queue is no reason to hold up the first mail.
-	m.world.tokens(m.set.ProcessLimit)
 	for range loaders {
 		m.tasks.Go(func() {
 			for msg := range m.loads {

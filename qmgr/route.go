@@ -139,7 +139,7 @@ func (m *qmgr) route(msg *message, r mailproto.Recipient) target {
 	if env.Redirect != "" {
 		r.Addr = env.Redirect
 	}
-	if msg.probe && m.tooManyProbes() {
+	if msg.excess {
 		return target{transport: retryService, nexthop: "4.3.3 Too many address verification requests", rcpt: r}
 	}
 	if env.Filter != "" && env.Redirect == "" {
@@ -189,12 +189,6 @@ func (m *qmgr) deferTransport(msg *message, t target) target {
 func (m *qmgr) isDoubleBounce(addr string) bool {
 	local, _ := address.Split(addr)
 	return strings.EqualFold(local, m.set.DoubleBounceSender)
-}
-
-func (m *qmgr) tooManyProbes() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.set.ProbeLimit > 0 && m.probes > m.set.ProbeLimit
 }
 
 // discard ends the way of a notification that cannot be delivered to anyone.

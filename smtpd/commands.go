@@ -133,7 +133,8 @@ func (s *session) command(ctx context.Context, line smtpio.Line) error {
 		s.reply("250 2.0.0 Ok")
 		return nil
 	}
-	if s.p.SMTPUTF8 && !utf8.Valid(text) {
+	// A binary protocol is told so, not that its text is malformed.
+	if binary := verb[0] < ' '; s.p.SMTPUTF8 && !binary && !utf8.Valid(text) {
 		s.count(cmdUnknown, false)
 		s.where = "UNKNOWN"
 		s.fail("500 5.5.2 Error: bad UTF-8 syntax")

@@ -273,7 +273,11 @@ func TestRequestDeadlineHoldsAgainstTrickle(t *testing.T) {
 			}
 		}
 	}()
-	<-d.done // without the deadline this would take as long as the client likes
+	// Without the deadline this would take as long as the client likes.
+	if got := d.reply(); got != "421 4.4.2 mail.example.com Error: timeout exceeded" {
+		t.Errorf("reply %q", got)
+	}
+	<-d.done
 	close(stop)
 	if !strings.Contains(r.log.String(), "timeout after EHLO") {
 		t.Errorf("log: %s", r.log)

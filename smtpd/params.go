@@ -64,6 +64,7 @@ const (
 	errSizeHuge    = "552 5.3.4 Message size exceeds file system imposed limit"
 	errRET         = "501 5.5.4 Bad RET parameter syntax"
 	errENVID       = "501 5.5.4 Bad ENVID parameter syntax"
+	errAUTH        = "501 5.5.4 Bad AUTH parameter syntax"
 	errNOTIFY      = "501 5.5.4 Error: Bad NOTIFY parameter syntax"
 	errORCPT       = "501 5.5.4 Error: Bad ORCPT parameter syntax"
 	errDuplicate   = "501 5.5.4 Error: duplicate parameter: "
@@ -111,8 +112,11 @@ var mailParamTable = []mailParam{
 			return "", false
 		}
 		if value != "<>" {
-			if _, ok := decodeXtext(value); !ok {
+			switch text, ok := decodeXtext(value); {
+			case !ok:
 				return "", false
+			case hasControl(text) || strings.IndexByte(text, '\t') >= 0:
+				return errAUTH, true
 			}
 		}
 		return "", true

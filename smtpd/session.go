@@ -188,6 +188,7 @@ func (s *session) end(reason error) {
 		ev.Reason = "too many errors"
 	case errors.Is(reason, os.ErrDeadlineExceeded):
 		ev.Reason = "timeout"
+		s.conn.SetDeadline(time.Time{}, 0) // the request's time is over, not the reply's
 		s.replyf("421 4.4.2 ", s.p.MyHostname, " Error: timeout exceeded")
 	default:
 		ev.Reason = "lost connection"

@@ -93,7 +93,8 @@ func TestReplies(t *testing.T) {
 			mailA + " SMTPUTF8 SMTPUTF8", "501 5.5.4 Error: duplicate parameter: SMTPUTF8"}},
 		{"encoded control characters (decision 22)", nil, []string{
 			mailA + " ENVID=a+0D+0Ab", "501 5.5.4 Bad ENVID parameter syntax", mailA + " ENVID=a+00b", "501 5.5.4 Bad ENVID parameter syntax",
-			mailA + " AUTH=a+0", "555 5.5.4 Unsupported option: AUTH=a+0", mailA, senderOK,
+			mailA + " AUTH=a+0", "555 5.5.4 Unsupported option: AUTH=a+0",
+			mailA + " AUTH=a+0Ab", "501 5.5.4 Bad AUTH parameter syntax", mailA, senderOK,
 			rcptBob + " ORCPT=rfc822;a+0D+0AX:y@t", "501 5.5.4 Error: Bad ORCPT parameter syntax",
 			rcptBob + " ORCPT=rfc822;a+00", "501 5.5.4 Error: Bad ORCPT parameter syntax",
 			rcptBob + ` ORCPT=utf-8;a\x{0A}b`, "501 5.5.4 Error: Bad ORCPT parameter syntax"}},
@@ -206,6 +207,7 @@ func TestLastReplies(t *testing.T) {
 		{"HTTP in lower case", "get / HTTP/1.1\r\n", rules, nil},
 		{"CONNECT", "CONNECT x\r\n", rules, nil},
 		{"TLS", "\x16\x03\x01\x02\r\n", rules, nil},
+		{"TLS with bytes that are not UTF-8", "\x16\x03\x01\x00\xc8\x01\r\n", rules, nil},
 		{"a header", ": x\r\n", rules, nil},
 		{"commands after EHLO", "EHLO x\r\n" + mailA + "\r\n", sync, nil},
 		{"commands after HELO", "HELO x\r\n" + mailA + "\r\n", sync, nil},

@@ -20,8 +20,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -120,6 +122,10 @@ func (f *frame) serve(ctx context.Context, s *service.Session) {
 		return
 	}
 	reply, err := f.handle(ctx, s, req)
+	if errors.Is(err, errOrphan) {
+		s.Log.Verbosef("%s: %v", req.QueueID, err)
+		return
+	}
 	if err != nil {
 		s.Log.Warnf("%s: %v", req.QueueID, err)
 		return
@@ -132,6 +138,36 @@ func (f *frame) serve(ctx context.Context, s *service.Session) {
 	}
 	s.Conn.SetReadDeadline(f.now().Add(f.set.IPCTimeout))
 	br.ReadByte() // the peer closes first; what it sends means nothing
+}
+
+// errOrphan: the qmgr that sent the request is not there any more. Its successor,
+// after a reload or a crash, may have sent the same recipients already, and would
+// then deliver twice. From the lock on it cannot: it leaves alone what is locked.
+var errOrphan = errors.New("qmgr is gone; its successor delivers the message")
+
+// gone tells whether the peer of a socket has closed it.
+func gone(conn net.Conn) bool {
+	sc, ok := conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return true
+	}
+	closed := false
+	err = rc.Control(func(fd uintptr) {
+		var b [1]byte
+		for {
+			n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+			if err == unix.EINTR {
+				continue
+			}
+			closed = n == 0 && err == nil || err != nil && err != unix.EAGAIN
+			return
+		}
+	})
+	return err != nil || closed
 }
 
 // handle delivers one request. An error means that nothing was done and qmgr
@@ -148,6 +184,9 @@ func (f *frame) handle(ctx context.Context, s *service.Session, req *mailproto.D
 	defer file.Close()
 	if err := unix.Flock(int(file.Fd()), unix.LOCK_SH|unix.LOCK_NB); err != nil {
 		return none, fmt.Errorf("shared lock %s %s: %w", req.QueueName, req.QueueID, err)
+	}
+	if gone(s.Conn) {
+		return none, errOrphan
 	}
 	if req.Stats.AgentHandoff.IsZero() {
 		req.Stats.AgentHandoff = f.now()

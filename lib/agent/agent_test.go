@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -288,6 +289,41 @@ func TestSessionOnASocket(t *testing.T) {
 	}
 	if got := strings.Count(f.log.String(), "warning"); got != 0 {
 		t.Errorf("warnings in the log:\n%s", f.log)
+	}
+}
+
+// TestRequestOfALateQmgr: what a qmgr asked for that is gone is left to its
+// successor, which may have asked for it already.
+func TestRequestOfALateQmgr(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		f := newFixture(t, nil)
+		delivered := false
+		f.frame.deliver = func(ctx context.Context, d *Delivery) {
+			delivered = true
+			d.Deferred(ctx, Outcome{Recipient: &d.Req.Recipients[0], Relay: "none", Status: dsn.Status{Code: "4.4.1", Reason: "x"}})
+		}
+		ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		qmgr, err := net.Dial("unix", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer qmgr.Close()
+		conn, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if late {
+			qmgr.Close()
+		}
+		_, err = f.frame.handle(t.Context(), &service.Session{Conn: conn, Log: f.frame.env.Log}, f.req)
+		if errors.Is(err, errOrphan) != late || delivered == late {
+			t.Errorf("qmgr gone: %v; delivered %v, error %v", late, delivered, err)
+		}
 	}
 }
 

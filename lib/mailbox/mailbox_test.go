@@ -91,6 +91,24 @@ func TestMaildirIsMadeAndHoldsTheMessage(t *testing.T) {
 	}
 }
 
+// TestMaildirIsCompleteBeforeTmpIsThere: a delivery that finds tmp relies on new.
+func TestMaildirIsCompleteBeforeTmpIsThere(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "Maildir")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("nowhere/at/all", dir+"/new"); err != nil {
+		t.Fatal(err)
+	}
+	var d Deliverer
+	if err := d.Deliver(context.Background(), message(t, "x"), job(dir+"/")); err == nil {
+		t.Error("delivered into nothing")
+	}
+	if _, err := os.Lstat(dir + "/tmp"); err == nil {
+		t.Error("tmp was made although new cannot be")
+	}
+}
+
 func TestMaildirFailuresLeaveNothing(t *testing.T) {
 	base := t.TempDir()
 	full := filepath.Join(base, "full")

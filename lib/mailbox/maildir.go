@@ -21,7 +21,7 @@ func (d *Deliverer) maildir(ctx context.Context, src *os.File, j *Job) error {
 	host := strings.NewReplacer("/", "\\057", ":", "\\072").Replace(j.Hostname)
 	// Many goroutines deliver in one process: the random part tells them apart.
 	tmp := fmt.Sprintf("%s/tmp/%d.P%dR%x.%s", dir, j.Now.Unix(), os.Getpid(), rand.Uint64(), host)
-	f, changed, err := createTmp(dir, tmp)
+	f, err := d.createTmp(ctx, dir, tmp)
 	if err != nil {
 		return failure(maildirKind, "create maildir file "+tmp, err)
 	}
@@ -41,39 +41,49 @@ func (d *Deliverer) maildir(ctx context.Context, src *os.File, j *Job) error {
 	if err := moveNew(tmp, name); err != nil {
 		return failure(maildirKind, "move maildir file to "+name, err)
 	}
-	// A Maildir that was made just now must be there after a crash, too.
-	for _, path := range append(changed, dir+"/new") {
-		if err := d.dirs.Sync(ctx, path); err != nil {
-			// The message may be there after a crash or not: it stays in the queue,
-			// and the copy that is visible now is taken back.
-			os.Remove(name)
-			return failure(maildirKind, "sync directory "+path, err)
-		}
+	if err := d.dirs.Sync(ctx, dir+"/new"); err != nil {
+		// The message may be there after a crash or not: it stays in the queue,
+		// and the copy that is visible now is taken back.
+		os.Remove(name)
+		return failure(maildirKind, "sync directory "+dir+"/new", err)
 	}
 	return nil
 }
 
-// createTmp creates the file, and the Maildir around it when that is missing;
-// changed are the directories that got a new directory.
-func createTmp(dir, tmp string) (f *os.File, changed []string, err error) {
+// createTmp creates the file, and the Maildir around it when that is missing.
+func (d *Deliverer) createTmp(ctx context.Context, dir, tmp string) (*os.File, error) {
 	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL | unix.O_NOFOLLOW
-	f, err = os.OpenFile(tmp, flags, 0o600)
+	f, err := os.OpenFile(tmp, flags, 0o600)
 	if !errors.Is(err, fs.ErrNotExist) {
-		return f, nil, err
+		return f, err
 	}
-	for parent := dir; ; parent = filepath.Dir(parent) {
-		changed = append(changed, parent)
-		if _, err := os.Stat(parent); err == nil || parent == "/" {
+	if err := d.makeMaildir(ctx, dir); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(tmp, flags, 0o600)
+}
+
+// makeMaildir makes a Maildir, and its name durable. Another delivery may come
+// as soon as tmp is there, so everything else is there before.
+func (d *Deliverer) makeMaildir(ctx context.Context, dir string) error {
+	var changed []string // directories that get a new directory
+	for path := dir; ; path = filepath.Dir(path) {
+		changed = append(changed, path)
+		if _, err := os.Stat(path); err == nil || path == "/" {
 			break
 		}
 	}
-	for _, sub := range [...]string{"tmp", "cur", "new"} {
+	for _, sub := range [...]string{"new", "cur"} {
 		if err := os.MkdirAll(dir+"/"+sub, 0o700); err != nil {
-			return nil, nil, err
+			return err
 		}
 	}
-	f, err = os.OpenFile(tmp, flags, 0o600)
-	return f, changed, err
+	for _, path := range changed {
+		if err := d.dirs.Sync(ctx, path); err != nil {
+			return err
+		}
+	}
+	return os.MkdirAll(dir+"/tmp", 0o700)
 }
 
 // moveNew renames without ever replacing a message.

@@ -127,9 +127,10 @@ func (c *Cleanup) flush() {
 	}
 }
 
-// Finish sends what is left and the End record, and waits for the answer. A
-// connection error is reported as CleanupWrite with the error: what became of
-// the message is not known.
+// Finish sends what is left and the End record, and waits for the answer, also
+// when ctx is cancelled meanwhile, but not beyond its deadline. A connection error
+// is reported as CleanupWrite with the error: what became of the message is not
+// known.
 func (c *Cleanup) Finish(ctx context.Context) (mailproto.CleanupReply, error) {
 	failed := mailproto.CleanupReply{Status: mailproto.CleanupWrite}
 	if c.buf == nil {
@@ -147,6 +148,9 @@ func (c *Cleanup) Finish(ctx context.Context) (mailproto.CleanupReply, error) {
 		}
 		return failed, c.err
 	}
+	// From here on the message is cleanup's: who left now would send it again
+	// although it is in the queue. Only the deadline still counts.
+	c.c.see(ctx)
 	reply, err := mailproto.ReadCleanupReply(c.c.d)
 	if err != nil {
 		return failed, fmt.Errorf("cleanup: %w", c.c.fix("reply", err))

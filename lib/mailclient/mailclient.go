@@ -41,6 +41,9 @@ type conn struct {
 	net.Conn
 	ctx  context.Context
 	stop func() bool // ends the watch over ctx
+
+	mu   sync.Mutex
+	free bool // nobody watches over ctx any more
 	b    *codec
 	d    *attr.Decoder
 }
@@ -90,19 +93,38 @@ func dial(ctx context.Context, path string) (*conn, error) {
 
 // watch makes ctx govern reads and writes from now on.
 func (c *conn) watch(ctx context.Context) {
+	c.see(ctx)
+	c.ctx = ctx
+	if ctx.Done() != nil {
+		c.free = false
+		c.stop = context.AfterFunc(ctx, c.interrupt)
+	}
+}
+
+// interrupt ends what the connection is waiting for.
+func (c *conn) interrupt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.free {
+		c.SetDeadline(time.Unix(1, 0))
+	}
+}
+
+// see takes the deadline of ctx over, but not its end.
+func (c *conn) see(ctx context.Context) {
 	if c.stop != nil {
 		c.stop()
+		c.stop = nil
 	}
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		deadline = time.Now().Add(defaultTimeout)
 	}
-	c.ctx = ctx
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.free = true // an interrupt that is on its way comes too late
+	c.ctx = context.WithoutCancel(ctx)
 	c.SetDeadline(deadline)
-	c.stop = nil
-	if ctx.Done() != nil {
-		c.stop = context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
-	}
 }
 
 // release closes the connection and gives the buffers back.

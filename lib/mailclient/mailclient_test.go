@@ -179,6 +179,23 @@ func cleanupServer(t *testing.T, answer func(c net.Conn)) (path string, got <-ch
 	}), ch
 }
 
+// TestFinishedMessageIsWaitedFor: a client that is told to leave after the end
+// record learns what became of the message, or it would send it a second time.
+func TestFinishedMessageIsWaitedFor(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	path, _ := cleanupServer(t, func(c net.Conn) {
+		cancel()
+		reply(c, mailproto.CleanupReply{})
+	})
+	c, err := DialCleanup(ctx, path, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := c.Finish(ctx); err != nil || r.Status != 0 {
+		t.Errorf("got %+v, %v", r, err)
+	}
+}
+
 func TestCleanup(t *testing.T) {
 	path, got := cleanupServer(t, func(c net.Conn) {
 		reply(c, mailproto.CleanupReply{Status: mailproto.CleanupSize, Reason: "too big"})

@@ -210,8 +210,15 @@ func (q *Queue) Open(queue, id string, flag int) (*os.File, error) {
 	}
 	fd, err := q.fs.open(path, flag, 0)
 	if err != nil {
-		if errors.Is(err, unix.ELOOP) {
+		var st unix.Stat_t
+		switch {
+		case errors.Is(err, unix.ELOOP):
 			err = fmt.Errorf("%s: %w: symbolic link", path, ErrNotReady)
+		case errors.Is(err, unix.EACCES) && unix.Lstat(path, &st) == nil:
+			// Without root, the mode that says "not complete" also keeps us out.
+			if not := ready(path, &st); not != nil {
+				err = not
+			}
 		}
 		return nil, err
 	}

@@ -23,9 +23,12 @@ func (f *Flow) TakeToken() bool {
 	return n == 1 || err != unix.EAGAIN
 }
 
-// Wait takes a token, or waits for delay (in_flow_delay) when there is none; 0
-// turns flow control off. It reports whether it took a token: a message that
-// does not reach the incoming queue gives it back.
+// flowLooks is how often Wait looks for a token during the delay.
+const flowLooks = 20
+
+// Wait takes a token; when there is none it waits for one, but not longer than
+// delay (in_flow_delay); 0 turns flow control off. It reports whether it took a
+// token: a message that does not reach the incoming queue gives it back.
 func (f *Flow) Wait(ctx context.Context, delay time.Duration) (took bool) {
 	if delay <= 0 {
 		return false
@@ -33,11 +36,19 @@ func (f *Flow) Wait(ctx context.Context, delay time.Duration) (took bool) {
 	if f.TakeToken() {
 		return true
 	}
-	t := time.NewTimer(delay)
+	// The pipe is shared by many processes, and one byte would wake up everybody
+	// who waits for it in the kernel: looking from time to time costs less.
+	t := time.NewTicker(max(delay/flowLooks, time.Millisecond))
 	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
+	for end := time.Now().Add(delay); time.Now().Before(end); {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return false
+		}
+		if f.TakeToken() {
+			return true
+		}
 	}
 	return false
 }

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,4 +42,31 @@ func TestFlow(t *testing.T) {
 	for f.TakeToken() {
 	}
 	f.Wait(ctx, time.Hour) // returns: the context is done
+}
+
+// TestFlowWait: nobody waits longer than for the next token, or for the delay.
+func TestFlowWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p [2]int
+		if err := unix.Pipe2(p[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(p[0])
+		defer unix.Close(p[1])
+		f := &Flow{r: p[0], w: p[1]}
+
+		begin := time.Now()
+		if f.Wait(t.Context(), time.Second) || time.Since(begin) != time.Second {
+			t.Errorf("without tokens: waited %v, want the delay", time.Since(begin))
+		}
+		begin = time.Now()
+		time.AfterFunc(120*time.Millisecond, func() { f.PutTokens(1) })
+		if !f.Wait(t.Context(), time.Second) || time.Since(begin) != 150*time.Millisecond {
+			t.Errorf("a token after 120 ms was taken after %v", time.Since(begin))
+		}
+		begin = time.Now()
+		if f.Wait(t.Context(), 0) || time.Since(begin) != 0 {
+			t.Error("flow control that is off takes a token or waits")
+		}
+	})
 }

@@ -103,7 +103,12 @@ type master struct {
 
 func newMaster(t *testing.T, transport string) *master {
 	t.Helper()
-	dir := t.TempDir()
+	// The name of a test's own directory may be too long for a socket address.
+	dir, err := os.MkdirTemp("", "m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
 	m := &master{t: t, dir: dir}
 	for _, d := range []string{"private", "public", "pid"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o700); err != nil {

@@ -23,15 +23,18 @@ var queueScenarios = []scenario{
 }
 
 // tools is a configuration of Debian's Postfix for the queue of another system.
-func (s *stage) tools(m *system, params map[string]string) (*system, error) {
+func (s *stage) tools(ctx context.Context, m *system, params map[string]string) (*system, error) {
 	all := map[string]string{"queue_directory": m.QueueDir}
 	for k, v := range params {
 		all[k] = v
 	}
 	t, err := s.debian("tools", all)
-	if err == nil {
-		t.QueueDir = m.QueueDir
+	if err != nil {
+		return nil, err
 	}
+	t.QueueDir = m.QueueDir
+	// postsuper logs as mail_owner when the system is down.
+	_, err = run(ctx, nil, "chown", "postfix", t.Dir)
 	return t, err
 }
 
@@ -97,7 +100,7 @@ func toolsOnOurs(longIDs string) func(context.Context, *stage) error {
 		if err := m.Stop(); err != nil {
 			return err
 		}
-		tools, err := s.tools(m, ids)
+		tools, err := s.tools(ctx, m, ids)
 		if err != nil {
 			return err
 		}

@@ -119,7 +119,7 @@ func command(set func(*exec.Cmd), name string, args ...string) (int, error) {
 
 // tree is a directory of nobody with a copy of the sources and the programs.
 func tree() (dir string, remove func(), err error) {
-	dir, err = os.MkdirTemp("", "sealpost-")
+	dir, err = os.MkdirTemp("", "sp")
 	if err != nil {
 		return "", nil, err
 	}
