@@ -68,7 +68,7 @@
 //   - header_from_format (standard): the form of an added From: header.
 //   - header_size_limit (102400): bytes of one header; the rest is cut off.
 //   - hopcount_limit (50): Received: headers at which a message is refused.
-//   - in_flow_delay (1s): pause before a message when qmgr falls behind.
+//   - in_flow_delay (1s): longest pause before a message when qmgr(8) falls behind.
 //   - line_length_limit (2048): longer lines are stored in pieces.
 //   - masquerade_domains, masquerade_classes, masquerade_exceptions: hide host names.
 //   - message_drop_headers (bcc, content-length, resent-bcc, return-path): removed.

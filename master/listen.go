@@ -238,7 +238,16 @@ func listen(svc config.Service, e endpoint, backlog int, ids instance.IDs) (int,
 		err = fmt.Errorf("unknown service type %s", svc.Type)
 	}
 	if err != nil {
-		return -1, fmt.Errorf("service %s: listen on %s: %w", svc.Name, e, err)
+		hint := ""
+		switch {
+		case errors.Is(err, unix.EADDRINUSE):
+			hint = "; another program listens there"
+		case errors.Is(err, unix.EACCES) && e.path == "" && e.addr.Port() < 1024:
+			hint = "; ports below 1024 are for root, without root use a higher one"
+		case errors.Is(err, unix.EADDRNOTAVAIL):
+			hint = "; this host does not have the address"
+		}
+		return -1, fmt.Errorf("service %s: listen on %s: %w%s", svc.Name, e, err, hint)
 	}
 	return fd, nil
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 
 // fakeCleanup takes messages and answers with status.
 type fakeCleanup struct {
+	mu     sync.Mutex // id and status
 	id     string
 	status mailproto.CleanupStatus
 	got    chan []byte // each complete message, flags included
@@ -40,9 +42,21 @@ func (f *fakeCleanup) serve(l net.Listener) {
 	}
 }
 
+// answers sets what the next messages are told; an empty id stays as it is.
+func (f *fakeCleanup) answers(id string, status mailproto.CleanupStatus) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.status = status; id != "" {
+		f.id = id
+	}
+}
+
 func (f *fakeCleanup) one(c net.Conn) {
 	var e attr.Encoder
-	mailproto.Greeting{Protocol: mailproto.ProtoCleanup, QueueID: f.id}.Append(&e)
+	f.mu.Lock()
+	id, status := f.id, f.status
+	f.mu.Unlock()
+	mailproto.Greeting{Protocol: mailproto.ProtoCleanup, QueueID: id}.Append(&e)
 	c.Write(e.Bytes())
 	var all bytes.Buffer
 	br := bufio.NewReader(c)
@@ -63,7 +77,7 @@ func (f *fakeCleanup) one(c net.Conn) {
 	}
 	f.got <- all.Bytes()
 	e.Reset()
-	mailproto.CleanupReply{Status: f.status}.Append(&e)
+	mailproto.CleanupReply{Status: status}.Append(&e)
 	c.Write(e.Bytes())
 }
 
@@ -138,7 +152,7 @@ func TestCopiesAreThoseOfTheRecordings(t *testing.T) {
 		t.Run(file.Name, func(t *testing.T) {
 			f := newFixture(t)
 			id := idLine.FindSubmatch(c.Client)
-			f.cleanup.id = string(id[1])
+			f.cleanup.answers(string(id[1]), 0)
 			date := strings.TrimSuffix(string(id[2][:len("Sun, 22 Nov 2026 20:18:03 +0000 (UTC)")]), "")
 			arrival, err := time.Parse("Mon, 02 Jan 2006 15:04:05 -0700 (MST)", date)
 			if err != nil {
@@ -214,7 +228,7 @@ func TestScan(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
-			f.cleanup.status = c.status
+			f.cleanup.answers("", c.status)
 			path := "maildrop/12345DEF"
 			os.WriteFile(path, c.data, c.mode)
 			os.Chmod(path, c.mode)
@@ -303,7 +317,7 @@ func TestSubmitService(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
-			f.cleanup.status = c.status
+			f.cleanup.answers("", c.status)
 			reply, err := submitSession(t, f, c.stream)
 			if err != nil {
 				t.Fatal(err)

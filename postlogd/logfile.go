@@ -3,11 +3,10 @@ package main
 import (
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
+	"sealpost/lib/instance"
 	"sealpost/lib/maillog"
 )
 
@@ -29,26 +28,7 @@ func (s *settings) check(root bool) (os.FileMode, error) {
 	if mode != 0o600 && mode != 0o640 && mode != 0o644 {
 		return 0, fmt.Errorf("bad value for parameter maillog_file_permissions: %04o: must be 0600, 0640 or 0644", s.Mode)
 	}
-	prefixes := s.Prefixes
-	if !root {
-		prefixes = append(prefixes[:len(prefixes):len(prefixes)], s.ConfigDir, filepath.Dir(s.QueueDir))
-	}
-	for _, p := range prefixes {
-		if below(s.File, p) {
-			return mode, nil
-		}
-	}
-	return 0, fmt.Errorf("maillog_file %q is in none of the directories of maillog_file_prefixes (%s)",
-		s.File, strings.Join(prefixes, ", "))
-}
-
-// below reports whether path is prefix or in a directory below it.
-func below(path, prefix string) bool {
-	if !filepath.IsAbs(path) || filepath.Clean(path) != path || prefix == "" {
-		return false
-	}
-	prefix = strings.TrimRight(prefix, "/")
-	return path == prefix || strings.HasPrefix(path, prefix+"/")
+	return mode, instance.CheckLogFile(s.File, s.Prefixes, s.ConfigDir, s.QueueDir, root)
 }
 
 // logFile appends lines to a file, several in one write. It is safe for

@@ -43,7 +43,15 @@ func (c *control) checkFatal() bool {
 		c.fatal("daemon_directory = %s: %v", c.settings.DaemonDir, err)
 		ok = false
 	}
-	path := filepath.Join(c.dir, "master.cf")
+	if err := c.logError(); err != nil {
+		c.fatal("%v", err)
+		ok = false
+	}
+	for _, err := range c.addressErrors() {
+		c.fatal("%v", err)
+		ok = false
+	}
+	path := c.masterCF()
 	services, err := config.LoadMaster(path, c.cfg)
 	if err != nil {
 		c.fatal("%v", err)
@@ -64,14 +72,21 @@ func (c *control) checkWarn() {
 	if err != nil {
 		return // said already
 	}
-	for _, p := range instance.Check(c.settings, ids) {
+	if _, err := os.Stat(c.settings.QueueDir); err == nil {
+		for _, p := range instance.Check(c.settings, ids) {
+			c.log.Warnf("%s", p)
+		}
+	}
+	services, _ := config.LoadMaster(c.masterCF(), c.cfg) // an error is said already
+	for _, p := range c.cfg.Problems(services...) {
 		c.log.Warnf("%s", p)
 	}
-	for _, p := range c.cfg.Problems() {
-		c.log.Warnf("%s", p)
-	}
+	c.checkTables()
+	c.checkOverrides()
 	c.checkConfigFiles()
-	c.checkPrograms()
+	if executable(c.master()) == nil {
+		c.checkPrograms(services)
+	}
 	c.checkResolver()
 }
 
@@ -81,8 +96,7 @@ func (c *control) checkConfigFiles() {
 		path := filepath.Join(c.dir, name)
 		st, err := os.Stat(path)
 		if err != nil {
-			c.log.Warnf("%v", err)
-			continue
+			continue // said already
 		}
 		if st.Mode().Perm()&0o022 != 0 {
 			c.log.Warnf("%s is writable by group or other (mode %04o): whoever can change it controls the mail system", path, st.Mode().Perm())
@@ -90,13 +104,10 @@ func (c *control) checkConfigFiles() {
 	}
 }
 
+func (c *control) masterCF() string { return filepath.Join(c.dir, "master.cf") }
+
 // checkPrograms looks for the command of each service.
-func (c *control) checkPrograms() {
-	path := filepath.Join(c.dir, "master.cf")
-	services, err := config.LoadMaster(path, c.cfg)
-	if err != nil {
-		return // said already
-	}
+func (c *control) checkPrograms(services []config.Service) {
 	for _, s := range services {
 		command := s.Command
 		if !filepath.IsAbs(command) {
@@ -107,7 +118,7 @@ func (c *control) checkPrograms() {
 			continue
 		}
 		if err != nil {
-			c.log.Warnf("%s: line %d: service %s: %v", path, s.Line, s.Name, err)
+			c.log.Warnf("%s: line %d: service %s: %v", c.masterCF(), s.Line, s.Name, err)
 		}
 	}
 }

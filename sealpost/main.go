@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -84,7 +85,20 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	c.args = rest[1:]
 	if err := c.load(dir); err != nil {
-		fmt.Fprintf(stderr, "sealpost: fatal: %v\n", err)
+		errs := []error{err}
+		if c.cfg, err = config.LoadUnchecked(c.dir); err == nil && rest[0] == "check" {
+			errs = append(c.cfg.Check(), errs...)
+		}
+		said := make(map[string]bool)
+		for _, err := range errs {
+			if !said[err.Error()] {
+				said[err.Error()] = true
+				fmt.Fprintf(stderr, "sealpost: fatal: %v\n", err)
+			}
+		}
+		if errors.Is(errs[0], os.ErrNotExist) && dir == "" && os.Getenv("MAIL_CONFIG") == "" {
+			fmt.Fprintln(stderr, "sealpost: to use another configuration directory, name it with -c or in MAIL_CONFIG")
+		}
 		return 1
 	}
 	return verb.do(c)

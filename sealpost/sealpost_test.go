@@ -2,10 +2,15 @@ package main
 
 import (
 	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"sealpost/lib/service"
 )
 
 func TestWrongUseIsExplained(t *testing.T) {
@@ -31,6 +36,90 @@ func TestWrongUseIsExplained(t *testing.T) {
 				t.Errorf("said %q, want %q", errs.String(), tt.want)
 			}
 		})
+	}
+}
+
+// configured writes a configuration that is right, with further lines.
+func configured(t *testing.T, mainCF, masterCF string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Any program will do for a master that is not started.
+	if err := os.Symlink(exe, filepath.Join(dir, "master")); err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("queue_directory = %[1]s/queue\ndata_directory = %[1]s/data\ndaemon_directory = %[1]s\n"+
+		"maillog_file = %[1]s/maillog\nmyhostname = mail.test\ninet_interfaces = 127.0.0.1\nmail_owner = %[2]s\nsetgid_group = %[3]s\n",
+		dir, "nobody", "nogroup")
+	for name, text := range map[string]string{"main.cf": text + mainCF, "master.cf": "x unix n - n - - master\n" + masterCF} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// TestCheckNamesTheMistake: each message names file, line and parameter or field,
+// and says what would be right.
+func TestCheckNamesTheMistake(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("owners differ for root; run \"make test\", which steps down")
+	}
+	tests := []struct {
+		name           string
+		mainCF, master string
+		status         int
+		want           []string // nothing: not a word of complaint
+	}{
+		{"nothing wrong", "", "", 0, nil},
+		{"unknown parameter", "virtual_mailbox_mpas = x", "", 0, []string{"main.cf, line 9: unused parameter: virtual_mailbox_mpas=x"}},
+		{"parameter without effect", "smtpd_milters = inet:localhost:1", "", 0, []string{`main.cf, line 9: parameter "smtpd_milters" is not supported`}},
+		{"all bad values at once", "default_process_limit = many\nsmtputf8_enable = maybe\nmaximal_queue_lifetime = 5 days", "", 1,
+			[]string{`line 9: parameter default_process_limit: bad value "many": a number`, `line 10: parameter smtputf8_enable: bad value "maybe"`, `line 11: parameter maximal_queue_lifetime: bad value "5 days"`}},
+		{"bad protocol", "inet_protocols = ipv5", "", 1, []string{`main.cf, line 9: parameter inet_protocols: bad value "ipv5": "ipv5" is not one of all, ipv4, ipv6`}},
+		{"table type", "virtual_alias_maps = hashh:/etc/x", "", 0, []string{"line 9: parameter virtual_alias_maps: hashh:/etc/x: unsupported dictionary type: hashh; there are cidr,"}},
+		{"table file", "transport_maps = texthash:/nonexistent/x", "", 0, []string{"line 9: parameter transport_maps: texthash:/nonexistent/x: open /nonexistent/x: no such file"}},
+		{"inline table", "transport_maps = inline:{ { a.test = smtp:[b.test], } }", "", 0, nil},
+		{"network", "mynetworks = 127.0.0.0/33", "", 0, []string{`line 9: parameter mynetworks: bad mask length in "127.0.0.0/33"`}},
+		{"line without =", "hello", "", 1, []string{"main.cf, line 9: missing '=' after attribute name"}},
+		{"type", "", "y inett n - n - - master", 1, []string{`master.cf: line 2: field "type": bad value: "inett" (expected inet, unix,`}},
+		{"log file", "maillog_file = /etc/x", "", 1, []string{`fatal: maillog_file "/etc/x" is in none of the directories of maillog_file_prefixes (`}},
+		{"port", "", "127.0.0.1:nosuch inet n - n - - master", 1, []string{`master.cf: line 2: service name 127.0.0.1:nosuch: unknown port "nosuch"`}},
+		{"fields", "", "y unix n - n -", 1, []string{"master.cf: line 2: bad field count: 6 fields, 8 are needed"}},
+		{"program", "", "y unix n - n - - nosuch", 0, []string{"master.cf: line 2: service y: stat ", "/nosuch: no such file"}},
+		{"override", "", "y unix n - n - - master\n  -o maximal_backoff_time=soon", 0, []string{`master.cf: line 2: service y does not start: -o: parameter maximal_backoff_time: bad value "soon"`}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := configured(t, tt.mainCF+"\n", tt.master+"\n")
+			var out, errs bytes.Buffer
+			if status := run([]string{"-c", dir, "check"}, &out, &errs); status != tt.status {
+				t.Errorf("exit status %d", status)
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(errs.String(), want) {
+					t.Errorf("lacks %q:\n%s", want, errs.String())
+				}
+			}
+			if len(tt.want) == 0 && strings.Contains(errs.String(), "warning") {
+				t.Errorf("complains:\n%s", errs.String())
+			}
+		})
+	}
+}
+
+func TestNamed(t *testing.T) {
+	w := func(name, program, socket string) worker {
+		return worker{WorkerStatus: &service.WorkerStatus{Service: name, Program: program}, path: "private/ctl/" + socket}
+	}
+	all := []worker{w("smtp", "smtp", "unix.smtp"), w("smtp", "smtpd", "inet.smtp"), w("relay", "smtp", "unix.relay"), w("127.0.0.1:2525", "smtpd", "inet.127.0.0.1:2525")}
+	for name, want := range map[string]int{"smtp": 2, "smtp/inet": 1, "smtpd": 2, "relay": 1, "cleanup": 0} {
+		if got := named(all, name); len(got) != want {
+			t.Errorf("%s names %d workers, want %d", name, len(got), want)
+		}
 	}
 }
 

@@ -126,7 +126,9 @@ func submitMessage(o *options, set settings, dir string) {
 		fail(exUsage, usage("recipient addresses must be specified on the command line or via the -t option"))
 	}
 	fullName := firstOf(o.fullName, os.Getenv("NAME"), u.full)
-	for _, s := range append([]string{sender, fullName, o.envID}, rcpts...) {
+	// As typed: parsed, a line break is white space, and text behind it another address.
+	typed := append([]string{sender, o.sender, fullName, o.envID}, o.recipients...)
+	for _, s := range append(typed, rcpts...) {
 		if strings.ContainsAny(s, "\x00\r\n") {
 			fail(exUsage, usage("line break or NUL in %q", s))
 		}

@@ -137,9 +137,19 @@ func parseEntry(text string) (Entry, error) {
 	return e, nil
 }
 
+// expected says what each field of master.cf takes, for error messages.
+var expected = [8]string{
+	"a plain name, user/NAME, or for type inet [host:]port",
+	"inet, unix, fifo, pass or unix-dgram",
+	"y, n or -; with type inet n or -", "y, n or -", "y, n or -",
+	"seconds, with ? after them for services in use only, or -",
+	"a number, 0 for no limit, or -",
+	"the name of a program",
+}
+
 // fieldError is a value that a field of master.cf cannot have.
 func fieldError(field int, value string) error {
-	return fmt.Errorf("field %q: bad value: %q", fieldNames[field], value)
+	return fmt.Errorf("field %q: bad value: %q (expected %s)", fieldNames[field], value, expected[field])
 }
 
 func (c *Config) service(e *Entry) (Service, error) {

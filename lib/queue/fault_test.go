@@ -14,91 +14,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// faultyFS is the operating system, failing when told to.
-type faultyFS struct {
-	osFS
+// faults counts operations and fails those that it is told to.
+type faults struct {
 	mu    sync.Mutex
 	calls map[string]int
 	fail  map[string]error // by "op" or "op basename"
 	hook  func(op string)
 }
 
-func (s *faultyFS) call(op, path string) error {
+func (s *faults) call(op, path string) error {
+	if s.hook != nil && op == "fsync" {
+		s.hook(op)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.calls == nil {
 		s.calls = make(map[string]int)
 	}
 	s.calls[op]++
-	err := s.fail[op]
-	if err == nil {
-		err = s.fail[op+" "+filepath.Base(path)]
+	if err := s.fail[op]; err != nil {
+		return err
 	}
-	if err != nil {
-		return &fs.PathError{Op: op, Path: path, Err: err}
-	}
-	return nil
+	return s.fail[op+" "+filepath.Base(path)]
 }
 
-func (s *faultyFS) count(op string) int {
+func (s *faults) count(op string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.calls[op]
 }
 
-func (s *faultyFS) open(path string, flag int, mode uint32) (int, error) {
-	if err := s.call("open", path); err != nil {
-		return -1, err
-	}
-	return s.osFS.open(path, flag, mode)
-}
-
-func (s *faultyFS) fstat(fd int, path string, st *unix.Stat_t) error {
-	if err := s.call("fstat", path); err != nil {
-		return err
-	}
-	return s.osFS.fstat(fd, path, st)
-}
-
-func (s *faultyFS) pwrite(fd int, path string, b []byte, off int64) error {
-	if err := s.call("write", path); err != nil {
-		s.osFS.pwrite(fd, path, b[:len(b)/2], off) // a full disk takes a part
-		return err
-	}
-	return s.osFS.pwrite(fd, path, b, off)
-}
-
-func (s *faultyFS) fchmod(fd int, path string, mode uint32) error {
-	if err := s.call("chmod", path); err != nil {
-		return err
-	}
-	return s.osFS.fchmod(fd, path, mode)
-}
-
-func (s *faultyFS) fsync(fd int, path string) error {
-	if s.hook != nil {
-		s.hook("fsync")
-	}
-	if err := s.call("fsync", path); err != nil {
-		return err
-	}
-	return s.osFS.fsync(fd, path)
-}
-
-func (s *faultyFS) close(fd int, path string) error {
-	err := s.osFS.close(fd, path)
-	if e := s.call("close", path); e != nil {
-		err = e
-	}
-	return err
-}
-
-func (s *faultyFS) rename(from, to string) error {
-	if err := s.call("rename", from); err != nil {
-		return err
-	}
-	return s.osFS.rename(from, to)
-}
+func (s *faults) fs() fileSystem { return faultyFS{fault: s.call} }
 
 func TestFailuresAreReportedAndLeaveNothing(t *testing.T) {
 	for _, c := range []struct {
@@ -112,8 +58,8 @@ func TestFailuresAreReportedAndLeaveNothing(t *testing.T) {
 	} {
 		t.Run(c.op+" "+c.err.Error(), func(t *testing.T) {
 			q := tree(t, hashed(0))
-			sys := &faultyFS{fail: map[string]error{c.op: c.err}}
-			q.fs, q.dirs.fs = sys, sys
+			sys := &faults{fail: map[string]error{c.op: c.err}}
+			q.fs, q.dirs.fs = sys.fs(), sys.fs()
 			err := func() error {
 				f, err := q.Create(Incoming)
 				if err != nil {
@@ -138,7 +84,7 @@ func TestFailuresAreReportedAndLeaveNothing(t *testing.T) {
 func TestWriteFailureBeforeCommit(t *testing.T) {
 	q := tree(t, hashed(0))
 	f := create(t, q, Incoming, "")
-	q.fs = &faultyFS{fail: map[string]error{"write": unix.ENOSPC}}
+	q.fs = (&faults{fail: map[string]error{"write": unix.ENOSPC}}).fs()
 	var err error
 	for n := 0; err == nil && n < 3*bufferLimit; n += 1000 {
 		_, err = f.Write(make([]byte, 1000))
@@ -154,7 +100,7 @@ func TestWriteFailureBeforeCommit(t *testing.T) {
 func TestCommitEndsWithContext(t *testing.T) {
 	q := tree(t, hashed(0))
 	release := make(chan struct{})
-	q.dirs.fs = &faultyFS{hook: func(string) { <-release }}
+	q.dirs.fs = (&faults{hook: func(string) { <-release }}).fs()
 	defer close(release)
 	f := create(t, q, Incoming, "x")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -174,8 +120,8 @@ func TestGroupCommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const callers = 50
 		release := make(chan struct{})
-		sys := &faultyFS{hook: func(string) { <-release }}
-		s := DirSyncer{fs: sys}
+		sys := &faults{hook: func(string) { <-release }}
+		s := DirSyncer{fs: sys.fs()}
 		errs := make(chan error, callers+1)
 		sync := func() { errs <- s.Sync(t.Context(), dir) }
 		go sync()
@@ -216,8 +162,8 @@ func TestSyncDirErrors(t *testing.T) {
 
 func TestHashDirectoriesAreMadeDurable(t *testing.T) {
 	q := tree(t, hashed(2))
-	sys := &faultyFS{}
-	q.dirs.fs = sys
+	sys := &faults{}
+	q.dirs.fs = sys.fs()
 	f := create(t, q, Incoming, "x")
 	if err := f.Commit(t.Context()); err != nil {
 		t.Fatal(err)

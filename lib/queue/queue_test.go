@@ -263,8 +263,8 @@ func TestWriteAtAndReadAt(t *testing.T) {
 
 func TestSmallMessageIsOneWrite(t *testing.T) {
 	q := tree(t, hashed(0))
-	sys := &faultyFS{}
-	q.fs = sys
+	sys := &faults{}
+	q.fs = sys.fs()
 	f, err := q.Create(Incoming)
 	if err != nil {
 		t.Fatal(err)

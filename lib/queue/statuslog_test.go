@@ -161,8 +161,8 @@ func TestAppendStatusFailsWithoutTrace(t *testing.T) {
 			b, _ := os.ReadFile(q.Path(Defer, "ABC"))
 			before = string(b)
 		}
-		sys := &faultyFS{fail: map[string]error{op: unix.ENOSPC}}
-		q.fs, q.dirs.fs = sys, sys
+		sys := &faults{fail: map[string]error{op: unix.ENOSPC}}
+		q.fs, q.dirs.fs = sys.fs(), sys.fs()
 		if err := q.AppendStatus(t.Context(), Defer, "ABC", rec, true); !errors.Is(err, unix.ENOSPC) {
 			t.Errorf("%s: %v", op, err)
 		}

@@ -7,23 +7,12 @@ import (
 	"runtime/metrics"
 )
 
-// A mail system is several busy processes on one machine, and each message
-// passes through most of them. Two settings of the Go runtime, meant for a
-// process that has the machine to itself, cost more than they give here:
-//
-//   - Every process would keep a thread looking for work on each processor. Half
-//     the processors for each leaves the threads of one daemon from spinning in
-//     the way of the others.
-//   - A worker's live heap is a few hundred kilobytes, so a collection would run
-//     for every four megabytes of garbage. The heap may grow to heapRoom before
-//     the first; a worker with much live memory (thousands of sessions) is
-//     collected as usual, so that it does not take several times what it needs.
-//
-// GOMAXPROCS and GOGC in the environment still win.
+// tune sets the garbage collector for a worker: its live heap is a few hundred
+// kilobytes, so with Go's default a collection would run for every four megabytes
+// of garbage. The heap may grow to heapRoom before the first; a worker with much
+// live memory (thousands of sessions) is collected as usual, so that it does not
+// take several times what it needs. GOGC in the environment wins.
 func tune() {
-	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(max(1, runtime.NumCPU()/2))
-	}
 	if os.Getenv("GOGC") == "" {
 		adjustGC()
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -93,5 +94,49 @@ func TestCheck(t *testing.T) {
 				t.Errorf("%q", wrong)
 			}
 		})
+	}
+}
+
+// TestTheListsAreComplete: every package of lib/ has its floor, every entry a
+// package, and go.mod's modules are those of the table.
+func TestTheListsAreComplete(t *testing.T) {
+	root := filepath.Join("..", "..")
+	found := map[string]bool{}
+	dirs, err := os.ReadDir(filepath.Join(root, "lib"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range dirs {
+		if !d.IsDir() {
+			continue
+		}
+		found[d.Name()] = true
+		if _, _, ok := place("lib/" + d.Name()); !ok {
+			t.Errorf("lib/%s has no floor", d.Name())
+		}
+	}
+	for _, floor := range floors {
+		for _, name := range floor {
+			if !found[name] {
+				t.Errorf("there is no lib/%s", name)
+			}
+		}
+	}
+	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mod)) {
+		words := strings.Fields(line)
+		if len(words) != 2 || !strings.HasPrefix(words[1], "v") {
+			continue // indirect ones have a comment
+		}
+		known := slices.Contains(testOnly, words[0])
+		for m := range owners {
+			known = known || below(m, words[0])
+		}
+		if !known {
+			t.Errorf("module %s of go.mod is not in the table", words[0])
+		}
 	}
 }

@@ -27,8 +27,6 @@ var relayScenarios = []scenario{
 // relayed by from.
 type pair struct {
 	from, to *system
-	// fromOurs tells which direction this is.
-	fromOurs bool
 }
 
 // neighbours starts one system of each kind; mail for the other's domain goes
@@ -62,13 +60,13 @@ func bothWays(story func(context.Context, *stage, pair) error) func(context.Cont
 		if err != nil {
 			return err
 		}
-		if err := story(ctx, s, pair{ours, debian, true}); err != nil {
+		if err := story(ctx, s, pair{ours, debian}); err != nil {
 			return fmt.Errorf("from ours to Debian's: %w%s", err, logs(ours, debian))
 		}
 		if err := errors.Join(ours.reset(ctx), debian.reset(ctx)); err != nil {
 			return err
 		}
-		if err := story(ctx, s, pair{debian, ours, false}); err != nil {
+		if err := story(ctx, s, pair{debian, ours}); err != nil {
 			return fmt.Errorf("from Debian's to ours: %w%s", err, logs(ours, debian))
 		}
 		return nil
