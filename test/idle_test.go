@@ -20,7 +20,7 @@ const (
 	idleEnv         = "SEALPOST_IDLE_CLIENT"
 	idleConnections = 10_000
 	idleLimit       = 16 << 10 // bytes of smtpd's memory for each
-	fdsNeeded       = 25_000
+	fdsNeeded       = 12_500   // in each process: smtpd, and the clients
 )
 
 // TestIdleConnections: ten thousand clients that said EHLO and nothing more cost

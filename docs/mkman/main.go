@@ -4,8 +4,9 @@
 //
 // The comment is written as Go doc comments are (go.dev/doc/comment): headings
 // become sections, lists and indented text keep their form. Its first section
-// must be NAME; the first name there names the page, further names become pages
-// that refer to it. Daemons are in section 8, commands in section 1.
+// must be NAME; the first name there names the page, further names become links
+// to it. Daemons are in section 8, commands in section 1. The pages of main.cf and
+// master.cf are in section 5; that of main.cf is made from the parameter table.
 package main
 
 import (
@@ -52,6 +53,11 @@ func run(out string, dirs []string) error {
 			errs = append(errs, fmt.Errorf("%s: %w", dir, err))
 		}
 	}
+	for name, text := range map[string]string{"postconf": parameters(), "master.cf": services} {
+		if err := writePage(out, name, 5, text); err != nil {
+			errs = append(errs, fmt.Errorf("%s(5): %w", name, err))
+		}
+	}
 	return errors.Join(errs...)
 }
 
@@ -93,6 +99,10 @@ func write(out, name, text string) error {
 	if slices.Contains(daemons, name) {
 		section = 8
 	}
+	return writePage(out, name, section, text)
+}
+
+func writePage(out, name string, section int, text string) error {
 	page, names, err := Page(name, section, text)
 	if err != nil {
 		return err
@@ -102,8 +112,12 @@ func write(out, name, text string) error {
 		return err
 	}
 	for _, other := range names[1:] {
-		so := fmt.Sprintf(".so man%d/%s\n", section, file)
-		if err := os.WriteFile(filepath.Join(out, fmt.Sprintf("%s.%d", other, section)), []byte(so), 0o644); err != nil {
+		// A link, so that "man -l" finds the page where it is, too.
+		link := filepath.Join(out, fmt.Sprintf("%s.%d", other, section))
+		if err := os.Remove(link); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		if err := os.Symlink(file, link); err != nil {
 			return err
 		}
 	}

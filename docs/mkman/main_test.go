@@ -66,3 +66,25 @@ func TestPageWithoutNameIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestParametersPage: what the system acts on is in the page, each with its default
+// and its text in the right place.
+func TestParametersPage(t *testing.T) {
+	page, names, err := Page("postconf", 5, parameters())
+	if err != nil || strings.Join(names, " ") != "postconf main.cf" {
+		t.Fatal(names, err)
+	}
+	for _, want := range []string{
+		".TP\n\\fBmessage_size_limit (10240000)\\fR\n",
+		".TP\n\\fBmyhostname (found out at run time)\\fR\n",
+		".TP\n\\fBrelayhost (empty)\\fR\n",
+		"{yes}:{no}})\\fR\n",
+	} {
+		if !strings.Contains(string(page), want) {
+			t.Errorf("lacks %q", want)
+		}
+	}
+	if strings.Contains(string(page), "smtpd_milters (") {
+		t.Error("a parameter without effect is in the page")
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -297,13 +298,20 @@ func (m *system) reset(ctx context.Context) error {
 	return m.reload(ctx)
 }
 
+// reload returns when the SMTP servers of the old configuration are gone: they may
+// say 421 to a client that comes while they leave.
 func (m *system) reload(ctx context.Context) error {
-	mark := m.Log.Mark()
+	mark, old := m.Log.Mark(), m.Workers()["smtpd"]
 	if _, err := m.Command(ctx, nil, "postfix", "reload"); err != nil {
 		return err
 	}
-	_, err := m.Log.Wait(ctx, mark, `reload -- version`)
-	return err
+	if _, err := m.Log.Wait(ctx, mark, `reload -- version`); err != nil {
+		return err
+	}
+	return harness.Poll(ctx, func() (bool, error) {
+		now := m.Workers()["smtpd"]
+		return !slices.ContainsFunc(old, func(pid int) bool { return slices.Contains(now, pid) }), nil
+	})
 }
 
 // names starts a name server in which every system is the mail host of its domain.

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"sealpost/lib/config"
+)
+
+// parameters is the page of main.cf in the form of a package comment: every
+// parameter that the mail system acts on.
+func parameters() string {
+	var b strings.Builder
+	b.WriteString(`Configuration parameters.
+
+# NAME
+
+postconf, main.cf - configuration parameters
+
+# DESCRIPTION
+
+The file main.cf holds one "name = value" per logical line. A line that begins
+with white space continues the one before. "#" as the first character of a line
+that is not blank begins a comment. $name in a value is replaced by the value of
+that parameter, ${name?text} by the text if the parameter is not empty,
+${name:text} if it is. Of two lines with the same name the last one counts.
+
+Times have a unit: s, m, h, d or w. "sealpost check" reports what is wrong, and
+names that have no effect; "sealpost reload" makes a change effective.
+
+The parameters are those of Postfix 3.12. Those that this release does not act on
+are not listed here; "postconf -d" lists all.
+
+# CONFIGURATION PARAMETERS
+
+`)
+	list := slices.Clone(config.Params())
+	slices.SortFunc(list, func(a, b *config.Param) int { return strings.Compare(a.Name, b.Name) })
+	for _, p := range list {
+		if p.Status == config.Known || p.Doc == "" {
+			continue
+		}
+		preset := p.Default
+		switch {
+		case p.Computed:
+			preset = "found out at run time"
+		case preset == "":
+			preset = "empty"
+		}
+		fmt.Fprintf(&b, "  - %s (%s): %s\n", p.Name,
+			// The first ": " of an item ends its name.
+			strings.ReplaceAll(oneLine(preset), " : ", ":"), oneLine(p.Doc))
+	}
+	b.WriteString("\n# SEE ALSO\n\npostconf(1), sealpost(1), master(8)\n")
+	return b.String()
+}
+
+// services is the page of master.cf in the same form.
+const services = `The services of the mail system.
+
+# NAME
+
+master.cf - the services of the mail system
+
+# DESCRIPTION
+
+The file master.cf has one service per logical line: eight fields and the
+arguments of the command, separated by white space. A line that begins with white
+space continues the one before; "#" as the first character of a line begins a
+comment. An argument with white space in it is written in braces.
+
+  - service: the name. For type inet [host:]port, an IPv6 address in brackets; else
+    the name of a socket. A name that begins with user/ is a socket that any local
+    user may open.
+  - type: inet, unix, unix-dgram (the log daemon), fifo or pass.
+  - private: n for a socket in public/, else it is in private/, which only the mail
+    system can enter.
+  - unpriv: n when the daemon runs with the privileges of root.
+  - chroot: y when the daemon runs in the queue directory. "-" means no.
+  - wakeup: the service is told to look for work every so many seconds; with "?"
+    after the number only while it is in use. "-" means never.
+  - maxproc: the greatest number of sessions at a time; 0 for no limit, "-" for
+    default_process_limit. One process serves them all. For qmgr, pickup and
+    postlogd 1 says that the service must not run twice; their sessions are not
+    limited. A program that is no daemon of this suite gets a process per session.
+  - command: a program in daemon_directory, or an absolute path.
+
+Arguments of daemons are -v for verbose logging, and -o name=value, which replaces
+the value in main.cf for this service.
+
+"sealpost check" reports what is wrong; "sealpost reload" makes a change effective.
+
+# SEE ALSO
+
+master(8), sealpost(1), postconf(1), postconf(5)
+`
+
+// oneLine keeps a text in its list item.
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
