@@ -181,7 +181,8 @@ func parseMailbox(s string, strict bool) (string, error) {
 		word, blank = isWord, false
 		i += n
 	}
-	if at == 0 || len(b) > 0 && at == len(b)-1 {
+	// No local part, a malformed route that was left standing, or no domain.
+	if len(b) > 0 && (b[0] == '@' || at == len(b)-1) {
 		return "", ErrSyntax
 	}
 	return string(b), nil
