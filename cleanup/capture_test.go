@@ -86,14 +86,14 @@ func TestRepliesOfPostfix(t *testing.T) {
 	for _, c := range capture.Conns(t, "cleanup-from-*", "cleanup-w-from-*") {
 		t.Run(c.Name(), func(t *testing.T) {
 			if bytes.Contains(c.Client, []byte("m\x011")) {
-				t.Skip("the client hands over a milter")
+				t.Skip("SKIP: the client hands over a milter, which cleanup does not take")
 			}
 			i := bytes.Index(c.Server, []byte("status\x00"))
 			if i < 0 {
-				t.Skip("the client left")
+				t.Skip("SKIP: the client left before the reply")
 			}
 			if bytes.Contains(c.Server[i:], []byte("no thanks")) {
-				t.Skip("header_checks refused the message")
+				t.Skip("SKIP: header_checks refused the message")
 			}
 			h := newHouse(t, t.TempDir(), nil)
 			_, reply := h.session(c.Client)

@@ -145,7 +145,7 @@ func TestPostlogStuck(t *testing.T) {
 		t.Fatalf("1000 lines took %v", d)
 	}
 	if l.Lost() == 0 {
-		t.Skip("the socket's queue takes 1000 datagrams here")
+		t.Skip("SKIP: the socket's queue takes 1000 datagrams here")
 	}
 	lost := l.Lost()
 	for range 1000 - lost {
