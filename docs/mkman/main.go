@@ -26,8 +26,8 @@ import (
 
 // daemons have their pages in section 8, everything else in section 1.
 var daemons = []string{
-	"bounce", "cleanup", "error", "master", "pickup", "postlogd", "qmgr",
-	"showq", "smtp", "smtpd", "virtual",
+	"bounce", "cleanup", "error", "master", "pickup", "postlogd", "proxymap",
+	"qmgr", "showq", "smtp", "smtpd", "virtual",
 }
 
 func main() {
