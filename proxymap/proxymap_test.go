@@ -18,8 +18,8 @@ import (
 
 	"sealpost/lib/attr"
 	"sealpost/lib/config"
-	"sealpost/lib/mailproto"
 	"sealpost/lib/maillog"
+	"sealpost/lib/mailproto"
 	"sealpost/lib/service"
 	"sealpost/lib/table"
 	"sealpost/test/capture"

@@ -36,6 +36,8 @@ const patience = 90 * time.Second
 var peers = map[string]string{
 	"swaks": "swaks", "s-nail": "s-nail", python: "python3", "pflogsumm": "pflogsumm",
 	"/usr/lib/postfix/sbin/master": "postfix", "smtp-source": "postfix",
+	"psql": "postgresql", "mariadbd": "mariadb-server", "slapd": "slapd", "redis-server": "redis-server",
+	"memcached": "memcached", "sqlite3": "sqlite3", "getent": "libc-bin",
 }
 
 // postfixMaster stands for Debian's Postfix as a peer.
@@ -69,7 +71,7 @@ func main() {
 	if err := r.prepare(*bin); err != nil {
 		fatal(err)
 	}
-	for _, s := range slices.Concat(submitScenarios, relayScenarios, queueScenarios, mixedScenarios, logScenarios) {
+	for _, s := range slices.Concat(submitScenarios, relayScenarios, queueScenarios, mixedScenarios, logScenarios, databaseScenarios) {
 		if match.MatchString(s.name) && ctx.Err() == nil {
 			r.run(ctx, s)
 		}
