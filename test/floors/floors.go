@@ -19,10 +19,10 @@ const module = "sealpost/"
 // right. A package below another one stands directly to its right.
 var floors = [][]string{
 	{"sendopts", "ehlo", "getopt", "filelock", "atomicfile", "confline"},
-	{"attr", "record", "dsn", "mailproto", "submit", "address", "idn", "header", "maillog"},
+	{"attr", "record", "dsn", "mailproto", "submit", "address", "idn", "header", "maillog", "certname"},
 	{"config", "table", "queue", "mailbox"},
-	{"dns", "smtpio"},
-	{"rewrite"},
+	{"dns", "dane", "mtasts", "smtpio"},
+	{"tlspolicy", "rewrite"},
 	{"mailclient", "instance", "service", "agent"},
 }
 
