@@ -21,7 +21,7 @@ var floors = [][]string{
 	{"sendopts", "ehlo", "getopt", "filelock", "atomicfile", "confline"},
 	{"attr", "record", "dsn", "mailproto", "submit", "address", "idn", "header", "maillog"},
 	{"config", "table", "queue", "mailbox"},
-	{"dns", "smtpio"},
+	{"dns", "smtpio", "route", "smtpclient"},
 	{"rewrite"},
 	{"mailclient", "instance", "service", "agent"},
 }
