@@ -64,10 +64,10 @@ func (c *cache) take(label string) *session {
 		s := list[len(list)-1]
 		c.remove(s)
 		c.mu.Unlock()
-		if c.now().Sub(s.idleSince) < c.limit && !s.stale() {
+		if c.now().Sub(s.idleSince) < c.limit && !s.Pending() {
 			return s
 		}
-		s.close()
+		s.Close()
 	}
 }
 
@@ -119,7 +119,7 @@ func (c *cache) sweep() {
 	}
 	c.mu.Unlock()
 	for _, s := range old {
-		s.farewell()
+		s.Farewell()
 	}
 }
 
@@ -136,6 +136,6 @@ func (c *cache) close() {
 	c.count = 0
 	c.mu.Unlock()
 	for _, s := range all {
-		s.close() // twice for two labels, which is harmless
+		s.Close() // twice for two labels, which is harmless
 	}
 }

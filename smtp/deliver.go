@@ -12,8 +12,9 @@ import (
 	"sealpost/lib/dsn"
 	"sealpost/lib/maillog"
 	"sealpost/lib/mailproto"
+	"sealpost/lib/route"
+	"sealpost/lib/smtpclient"
 	"sealpost/lib/table"
-	"sealpost/smtp/route"
 )
 
 // client is the program: everything that outlives a message.
@@ -55,8 +56,8 @@ type walk struct {
 	env      envelope
 	rcpts    []*rcpt // those without outcome
 	tried    map[string]bool
-	sessions int      // that got past EHLO
-	last     *failure // why the remaining recipients remain
+	sessions int                 // that got past EHLO
+	last     *smtpclient.Failure // why the remaining recipients remain
 	// fallback: the current destination is one of smtp_fallback_relay.
 	fallback bool
 }
@@ -73,7 +74,7 @@ func (c *client) deliver(ctx context.Context, j job) {
 	list, err := route.ParseList(j.req.Nexthop, c.syntax)
 	if err != nil {
 		j.log.Warnf("%s: next hop: %v", j.req.QueueID, err)
-		w.last = &failure{throttle: true, status: dsn.Status{Code: "4.3.5", Reason: err.Error()}}
+		w.last = &smtpclient.Failure{Throttle: true, Status: dsn.Status{Code: "4.3.5", Reason: err.Error()}}
 		w.leftovers(ctx)
 		return
 	}
@@ -128,12 +129,12 @@ func (w *walk) prepare(ctx context.Context) bool {
 	}
 	if err != nil {
 		w.log.Warnf("%s: %v", r.QueueID, err)
-		w.last = &failure{status: dsn.Status{Code: "4.3.0", Reason: "Temporary lookup error"}}
+		w.last = &smtpclient.Failure{Status: dsn.Status{Code: "4.3.0", Reason: "Temporary lookup error"}}
 		w.leftovers(ctx)
 		return false
 	}
 	if err := checkArg(w.env.sender); err != nil {
-		w.last = &failure{status: dsn.Status{Code: "5.1.7", Reason: "bad sender address: " + err.Error()}}
+		w.last = &smtpclient.Failure{Status: dsn.Status{Code: "5.1.7", Reason: "bad sender address: " + err.Error()}}
 		w.leftovers(ctx)
 		return false
 	}
@@ -143,7 +144,7 @@ func (w *walk) prepare(ctx context.Context) bool {
 			if err != nil {
 				reason += ": " + err.Error()
 			}
-			w.settle(ctx, rc, &failure{status: dsn.Status{Code: "5.1.3", Reason: reason}}, "none", r.Stats, true)
+			w.settle(ctx, rc, &smtpclient.Failure{Status: dsn.Status{Code: "5.1.3", Reason: reason}}, "none", r.Stats, true)
 		}
 	}
 	w.forget()
@@ -183,10 +184,10 @@ func (w *walk) destination(ctx context.Context, dest route.Destination, final bo
 			if s == nil {
 				break
 			}
-			w.log.Verbosef("%s: using cached connection to %s for %s", w.req.QueueID, s.host.Relay(), dest.Text)
-			w.tried[s.host.Endpoint()] = true
+			w.log.Verbosef("%s: using cached connection to %s for %s", w.req.QueueID, s.Host.Relay(), dest.Text)
+			w.tried[s.Host.Endpoint()] = true
 			if w.attempt(ctx, s, caching, false) {
-				delete(w.tried, s.host.Endpoint()) // it was dead: the host is as good as new
+				delete(w.tried, s.Host.Endpoint()) // it was dead: the host is as good as new
 				continue
 			}
 			w.sessions++
@@ -203,7 +204,7 @@ func (w *walk) destination(ctx context.Context, dest route.Destination, final bo
 		}
 		w.warn(rf.Warnings)
 		w.log.Verbosef("%s: no hosts for %s: %v", w.req.QueueID, dest.Text, err)
-		w.last = &failure{scope: site, throttle: true, status: rf.Status}
+		w.last = &smtpclient.Failure{Scope: smtpclient.Site, Throttle: true, Status: rf.Status}
 		return rf.BestMX
 	}
 	w.warn(plan.Warnings)
@@ -245,7 +246,7 @@ func (w *walk) host(ctx context.Context, dest route.Destination, h route.Host, c
 				break
 			}
 			w.log.Verbosef("%s: using cached connection to %s", w.req.QueueID, h.Relay())
-			s.host = h
+			s.Host = h
 			if !w.attempt(ctx, s, caching, final) {
 				w.sessions++
 				return
@@ -254,33 +255,50 @@ func (w *walk) host(ctx context.Context, dest route.Destination, h route.Host, c
 	}
 	nc, err := w.dial(ctx, h)
 	if err != nil {
-		f := unreachable(h, err)
-		w.log.Log(maillog.Info, &maillog.ConnectFailure{QueueID: w.req.QueueID, Reason: f.status.Reason})
+		f := smtpclient.Unreachable(h, err)
+		w.log.Log(maillog.Info, &maillog.ConnectFailure{QueueID: w.req.QueueID, Reason: f.Status.Reason})
 		w.last = f
 		return
 	}
+	s := newSession(nc, h, w.set, w.now())
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
-	s, f := open(nc, h, w.set, w.log, w.now())
+	f := w.open(s)
 	stop()
 	if f != nil {
-		w.log.Verbosef("%s: %s: no session: %s", w.req.QueueID, h.Relay(), f.status.Reason)
+		w.log.Verbosef("%s: %s: no session: %s", w.req.QueueID, h.Relay(), f.Status.Reason)
 		w.settleAll(ctx, f, h.Relay(), w.stats(s), last)
-		s.quit()
+		s.Quit()
 		return
 	}
-	if ignored := s.facts.Features.Ignored; ignored != 0 && !w.set.discardSilent {
-		w.log.Log(maillog.Info, &maillog.EhloDiscarded{QueueID: w.req.QueueID, Host: h.NameAddr(), Keywords: ignored.names()})
-	}
 	s.destLabel, s.endpLabel = destLabel(dest), endpLabel(h)
-	w.log.Verbosef("%s: connected to %s, extensions %#x, size limit %d", w.req.QueueID, h.Relay(), s.facts.Features.Ext, s.facts.Features.MaxSize)
+	w.log.Verbosef("%s: connected to %s, extensions %#x, size limit %d", w.req.QueueID, h.Relay(), s.Facts.Features.Ext, s.Facts.Features.MaxSize)
 	w.attempt(ctx, s, caching, final)
 	w.sessions++
+}
+
+// open takes a new connection through greeting and EHLO.
+func (w *walk) open(s *session) *smtpclient.Failure {
+	if f := s.Greeting(w.log); f != nil {
+		return f
+	}
+	return w.hello(s)
+}
+
+// hello says EHLO and logs what is passed over of the answer.
+func (w *walk) hello(s *session) *smtpclient.Failure {
+	if f := s.Hello(w.log); f != nil {
+		return f
+	}
+	if ignored := s.Facts.Features.Ignored; ignored != 0 && !w.set.discardSilent {
+		w.log.Log(maillog.Info, &maillog.EhloDiscarded{QueueID: w.req.QueueID, Host: s.Host.NameAddr(), Keywords: ignored.Names()})
+	}
+	return nil
 }
 
 // attempt offers the message over a session and settles recipients by the
 // answers. again: the connection had died while idle, and nothing was decided.
 func (w *walk) attempt(ctx context.Context, s *session, caching caching, final bool) (again bool) {
-	nc := s.conn.NetConn()
+	nc := s.Conn.NetConn()
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	stats := w.stats(s)
 	t := &transaction{session: s, env: &w.env, rcpts: w.rcpts, probe: w.isProbe(), queueID: w.req.QueueID, log: w.log,
@@ -288,16 +306,16 @@ func (w *walk) attempt(ctx context.Context, s *session, caching caching, final b
 	f := t.run()
 	stop()
 	if t.stale {
-		w.log.Verbosef("%s: cached connection to %s was dead", w.req.QueueID, s.host.Relay())
-		s.close()
+		w.log.Verbosef("%s: cached connection to %s was dead", w.req.QueueID, s.Host.Relay())
+		s.Close()
 		return true
 	}
 	if f != nil && ctx.Err() != nil {
 		// This process is leaving: the destination did nothing wrong.
-		f = &failure{scope: message, broken: true, status: dsn.Status{Code: "4.3.2",
-			Reason: "delivery was interrupted (" + f.status.Reason + ")"}}
+		f = &smtpclient.Failure{Scope: smtpclient.Message, Broken: true, Status: dsn.Status{Code: "4.3.2",
+			Reason: "delivery was interrupted (" + f.Status.Reason + ")"}}
 	}
-	relay := s.host.Relay()
+	relay := s.Host.Relay()
 	stats.DeliverDone = w.now()
 	for _, r := range w.rcpts {
 		switch {
@@ -308,7 +326,7 @@ func (w *walk) attempt(ctx context.Context, s *session, caching caching, final b
 		case f != nil:
 			w.settle(ctx, r, f, relay, stats, final)
 		default:
-			w.settle(ctx, r, &failure{status: dsn.Status{Code: "4.3.0", Reason: "no answer for this recipient"}}, relay, stats, final)
+			w.settle(ctx, r, &smtpclient.Failure{Status: dsn.Status{Code: "4.3.0", Reason: "no answer for this recipient"}}, relay, stats, final)
 		}
 	}
 	w.finishSite(f, final)
@@ -320,11 +338,11 @@ func (w *walk) attempt(ctx context.Context, s *session, caching caching, final b
 // release keeps the session for others or ends it.
 func (w *walk) release(s *session, caching caching) {
 	set := w.set
-	if caching.store && !s.broken && (set.reuseCountLimit <= 0 || s.uses <= set.reuseCountLimit) &&
+	if caching.store && !s.Broken && (set.reuseCountLimit <= 0 || s.uses <= set.reuseCountLimit) &&
 		w.now().Sub(s.began) < set.reuseTimeLimit && w.cache.put(s) {
 		return
 	}
-	s.quit()
+	s.Quit()
 }
 
 // stats are the request's with what this session adds.
@@ -342,7 +360,7 @@ func (w *walk) isProbe() bool {
 // sent records a recipient that the next hop took over.
 func (w *walk) sent(ctx context.Context, r *rcpt, s *session, relay string, stats mailproto.MsgStats) {
 	r.done = true
-	hasDSN := s.facts.Features.Has(ExtDSN)
+	hasDSN := s.Facts.Features.Has(smtpclient.ExtDSN)
 	action := dsn.ActionRelayed
 	if w.flags.final || w.set.lmtp && w.set.assumeFinal && !hasDSN {
 		action = dsn.ActionDelivered
@@ -350,20 +368,20 @@ func (w *walk) sent(ctx context.Context, r *rcpt, s *session, relay string, stat
 	w.out.Sent(ctx, agent.Outcome{
 		Recipient: r.Recipient, Relay: relay, Stats: stats, Relayed: hasDSN,
 		Status: dsn.Status{Code: r.code, Action: action, Reason: r.reply,
-			DiagType: dsn.DiagSMTP, DiagText: r.reply, MTAType: dsn.MTADNS, MTAName: s.host.Name},
+			DiagType: dsn.DiagSMTP, DiagText: r.reply, MTAType: dsn.MTADNS, MTAName: s.Host.Name},
 	})
 }
 
 // settle gives a recipient its outcome, or leaves it for the next host.
-func (w *walk) settle(ctx context.Context, r *rcpt, f *failure, relay string, stats mailproto.MsgStats, final bool) {
-	o := agent.Outcome{Recipient: r.Recipient, Relay: relay, Stats: stats, Status: f.status}
+func (w *walk) settle(ctx context.Context, r *rcpt, f *smtpclient.Failure, relay string, stats mailproto.MsgStats, final bool) {
+	o := agent.Outcome{Recipient: r.Recipient, Relay: relay, Stats: stats, Status: f.Status}
 	switch {
-	case f.soft(final) && !final:
+	case f.Soft(final) && !final:
 		if w.last != f {
-			w.log.Log(maillog.Info, &maillog.NextHost{QueueID: w.req.QueueID, Reason: f.status.Reason})
+			w.log.Log(maillog.Info, &maillog.NextHost{QueueID: w.req.QueueID, Reason: f.Status.Reason})
 			w.last = f
 		}
-	case f.soft(final):
+	case f.Soft(final):
 		r.done = true
 		w.out.Deferred(ctx, o)
 	default:
@@ -372,7 +390,7 @@ func (w *walk) settle(ctx context.Context, r *rcpt, f *failure, relay string, st
 	}
 }
 
-func (w *walk) settleAll(ctx context.Context, f *failure, relay string, stats mailproto.MsgStats, final bool) {
+func (w *walk) settleAll(ctx context.Context, f *smtpclient.Failure, relay string, stats mailproto.MsgStats, final bool) {
 	for _, r := range w.rcpts {
 		w.settle(ctx, r, f, relay, stats, final)
 	}
@@ -381,9 +399,9 @@ func (w *walk) settleAll(ctx context.Context, f *failure, relay string, stats ma
 }
 
 // finishSite tells qmgr about a destination whose last host failed.
-func (w *walk) finishSite(f *failure, final bool) {
-	if f != nil && final && f.scope == site && f.throttle && f.soft(final) {
-		w.out.HopStatus(f.status)
+func (w *walk) finishSite(f *smtpclient.Failure, final bool) {
+	if f != nil && final && f.Scope == smtpclient.Site && f.Throttle && f.Soft(final) {
+		w.out.HopStatus(f.Status)
 	}
 }
 
@@ -405,16 +423,16 @@ func (w *walk) forget() {
 func (w *walk) leftovers(ctx context.Context) {
 	f := w.last
 	if f == nil {
-		f = &failure{scope: site, status: dsn.Status{Code: "4.3.0", Reason: "no host was tried"}}
+		f = &smtpclient.Failure{Scope: smtpclient.Site, Status: dsn.Status{Code: "4.3.0", Reason: "no host was tried"}}
 		if ctx.Err() != nil {
-			f.status = dsn.Status{Code: "4.3.2", Reason: "delivery was interrupted"}
+			f.Status = dsn.Status{Code: "4.3.2", Reason: "delivery was interrupted"}
 		}
 	}
-	if f.status.Code == "5.4.6" && w.set.bestMXTransport != "" {
+	if f.Status.Code == "5.4.6" && w.set.bestMXTransport != "" {
 		w.pass(ctx)
 		return
 	}
-	if !f.soft(true) && f.scope == site && f.status.Code != "5.4.6" {
+	if !f.Soft(true) && f.Scope == smtpclient.Site && f.Status.Code != "5.4.6" {
 		what := ""
 		switch {
 		case w.fallback:
@@ -425,7 +443,7 @@ func (w *walk) leftovers(ctx context.Context) {
 		if what != "" {
 			w.log.Warnf("%s configuration problem", what)
 			adjusted := *f
-			adjusted.status.Code = "4.3.5"
+			adjusted.Status.Code = "4.3.5"
 			f = &adjusted
 		}
 	}

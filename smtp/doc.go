@@ -150,6 +150,7 @@ The conversation:
 Time limits:
 
   - smtp_connect_timeout (30s; lmtp: 0s), smtp_helo_timeout (300s),
+    smtp_starttls_timeout (300s, for the command and for the handshake),
     smtp_mail_timeout (300s), smtp_rcpt_timeout (300s), smtp_data_init_timeout
     (120s), smtp_data_xfer_timeout (180s), smtp_data_done_timeout (600s),
     smtp_rset_timeout (20s), smtp_quit_timeout (300s): for each read or write at

@@ -14,9 +14,9 @@ import (
 	"sealpost/lib/config"
 	"sealpost/lib/dns"
 	"sealpost/lib/idn"
+	"sealpost/lib/route"
 	"sealpost/lib/service"
 	"sealpost/lib/table"
-	"sealpost/smtp/route"
 )
 
 func main() {
@@ -79,7 +79,7 @@ func routeConfig(cfg *config.Config, set *settings) (*route.Config, error) {
 		Balance:       cfg.Bool(set.name("balance_inet_protocols")),
 		AddressLimit:  cfg.Int(set.name("mx_address_limit")),
 		Randomize:     cfg.Bool(set.name("randomize_addresses")),
-		LoopPort:      set.loopPort,
+		LoopPort:      set.talk.LoopPort,
 		Shuffle:       rand.Shuffle,
 		ASCII:         idn.ToASCII,
 	}

@@ -19,7 +19,7 @@ import (
 	"sealpost/lib/dsn"
 	"sealpost/lib/maillog"
 	"sealpost/lib/mailproto"
-	"sealpost/smtp/route"
+	"sealpost/lib/route"
 )
 
 // script says how a server behaves. on is asked with "RCPT TO:<a@b>", then with

@@ -10,33 +10,32 @@ import (
 	"time"
 
 	"sealpost/lib/config"
+	"sealpost/lib/smtpclient"
 )
 
 // settings are the parameters of one program: smtp_... or lmtp_... of main.cf.
 type settings struct {
 	lmtp       bool
 	myHostname string
-	heloName   string
+	// talk is how a connection is opened.
+	talk smtpclient.Settings
 
-	connectTimeout, heloTimeout, mailTimeout, rcptTimeout    time.Duration
-	dataInitTimeout, dataXferTimeout, dataDoneTimeout        time.Duration
-	rsetTimeout, quitTimeout                                 time.Duration
-	perRequest                                               bool
-	minDataRate                                              int
-	alwaysEHLO, neverEHLO, skip5xxGreeting, skipQuitResponse bool
-	discard                                                  Ext
-	discardSilent                                            bool
-	lineLimit                                                int
-	bind4, bind6                                             netip.Addr
-	quoteEnvelope, assumeFinal, probeData, noConversion      bool
-	sessionLimit                                             int
-	fallback                                                 string
-	relayhost, bestMXTransport                               string
-	cacheOnDemand                                            bool
-	cacheLimit, reuseTimeLimit                               time.Duration
-	reuseCountLimit                                          int
-	defaultPort                                              uint16
-	loopPort                                                 uint16
+	connectTimeout, mailTimeout, rcptTimeout            time.Duration
+	dataInitTimeout, dataXferTimeout, dataDoneTimeout   time.Duration
+	rsetTimeout                                         time.Duration
+	perRequest                                          bool
+	minDataRate                                         int
+	discardSilent                                       bool
+	lineLimit                                           int
+	bind4, bind6                                        netip.Addr
+	quoteEnvelope, assumeFinal, probeData, noConversion bool
+	sessionLimit                                        int
+	fallback                                            string
+	relayhost, bestMXTransport                          string
+	cacheOnDemand                                       bool
+	cacheLimit, reuseTimeLimit                          time.Duration
+	reuseCountLimit                                     int
+	defaultPort                                         uint16
 }
 
 // loader reads parameters of smtp(8) or lmtp(8) by their common ending and keeps
@@ -88,45 +87,51 @@ func load(c *config.Config, lmtp bool) (*settings, error) {
 		l.prefix = "lmtp_"
 	}
 	set := &settings{
-		lmtp:             lmtp,
-		myHostname:       c.Str("myhostname"),
-		heloName:         l.str(l.pick("helo_name", "lhlo_name")),
-		connectTimeout:   l.time("connect_timeout"),
-		heloTimeout:      l.time(l.pick("helo_timeout", "lhlo_timeout")),
-		mailTimeout:      l.time("mail_timeout"),
-		rcptTimeout:      l.time("rcpt_timeout"),
-		dataInitTimeout:  l.time("data_init_timeout"),
-		dataXferTimeout:  l.time("data_xfer_timeout"),
-		dataDoneTimeout:  l.time("data_done_timeout"),
-		rsetTimeout:      l.time("rset_timeout"),
-		quitTimeout:      l.time("quit_timeout"),
-		perRequest:       l.bool("per_request_deadline"),
-		minDataRate:      l.int("min_data_rate"),
-		skip5xxGreeting:  l.bool("skip_5xx_greeting"),
-		skipQuitResponse: l.bool("skip_quit_response"),
-		lineLimit:        l.int("line_length_limit"),
-		quoteEnvelope:    l.bool("quote_rfc821_envelope"),
-		probeData:        l.str("address_verify_target") == "data",
-		noConversion:     c.Bool("disable_mime_output_conversion"),
-		sessionLimit:     l.int("mx_session_limit"),
-		fallback:         l.str("fallback_relay"),
-		relayhost:        c.Str("relayhost"),
-		bestMXTransport:  c.Str("best_mx_transport"),
-		cacheOnDemand:    l.bool("connection_cache_on_demand"),
-		cacheLimit:       min(l.time("connection_cache_time_limit"), c.Time("connection_cache_ttl_limit")),
-		reuseTimeLimit:   l.time("connection_reuse_time_limit"),
-		reuseCountLimit:  l.int("connection_reuse_count_limit"),
-		bind4:            l.addr("bind_address", true),
-		bind6:            l.addr("bind_address6", false),
+		lmtp:            lmtp,
+		myHostname:      c.Str("myhostname"),
+		connectTimeout:  l.time("connect_timeout"),
+		mailTimeout:     l.time("mail_timeout"),
+		rcptTimeout:     l.time("rcpt_timeout"),
+		dataInitTimeout: l.time("data_init_timeout"),
+		dataXferTimeout: l.time("data_xfer_timeout"),
+		dataDoneTimeout: l.time("data_done_timeout"),
+		rsetTimeout:     l.time("rset_timeout"),
+		perRequest:      l.bool("per_request_deadline"),
+		minDataRate:     l.int("min_data_rate"),
+		lineLimit:       l.int("line_length_limit"),
+		quoteEnvelope:   l.bool("quote_rfc821_envelope"),
+		probeData:       l.str("address_verify_target") == "data",
+		noConversion:    c.Bool("disable_mime_output_conversion"),
+		sessionLimit:    l.int("mx_session_limit"),
+		fallback:        l.str("fallback_relay"),
+		relayhost:       c.Str("relayhost"),
+		bestMXTransport: c.Str("best_mx_transport"),
+		cacheOnDemand:   l.bool("connection_cache_on_demand"),
+		cacheLimit:      min(l.time("connection_cache_time_limit"), c.Time("connection_cache_ttl_limit")),
+		reuseTimeLimit:  l.time("connection_reuse_time_limit"),
+		reuseCountLimit: l.int("connection_reuse_count_limit"),
+		bind4:           l.addr("bind_address", true),
+		bind6:           l.addr("bind_address6", false),
 	}
-	set.discard, set.discardSilent = discardList(l.list(l.pick("discard_ehlo_keywords", "discard_lhlo_keywords")))
+	set.talk = smtpclient.Settings{
+		LMTP:             lmtp,
+		MyHostname:       set.myHostname,
+		HeloName:         l.str(l.pick("helo_name", "lhlo_name")),
+		HeloTimeout:      l.time(l.pick("helo_timeout", "lhlo_timeout")),
+		StartTLSTimeout:  l.time("starttls_timeout"),
+		QuitTimeout:      l.time("quit_timeout"),
+		PerRequest:       set.perRequest,
+		Skip5xxGreeting:  l.bool("skip_5xx_greeting"),
+		SkipQuitResponse: l.bool("skip_quit_response"),
+	}
+	set.talk.Discard, set.discardSilent = smtpclient.DiscardList(l.list(l.pick("discard_ehlo_keywords", "discard_lhlo_keywords")))
 	port := l.str("tcp_port")
 	if lmtp {
 		set.assumeFinal = c.Bool("lmtp_assume_final")
 	} else {
-		set.alwaysEHLO, set.neverEHLO = c.Bool("smtp_always_send_ehlo"), c.Bool("smtp_never_send_ehlo")
+		set.talk.AlwaysEHLO, set.talk.NeverEHLO = c.Bool("smtp_always_send_ehlo"), c.Bool("smtp_never_send_ehlo")
 	}
-	if err := checkName(set.heloName); err != nil {
+	if err := checkName(set.talk.HeloName); err != nil {
 		l.fail(l.pick("helo_name", "lhlo_name"), err)
 	}
 	n, ok := services(c)(port)
@@ -136,7 +141,7 @@ func load(c *config.Config, lmtp bool) (*settings, error) {
 	set.defaultPort = n
 	if !lmtp {
 		// On another port there is a content filter or a test: not a loop.
-		set.loopPort = 25
+		set.talk.LoopPort = 25
 	}
 	return set, l.err
 }

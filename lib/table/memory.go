@@ -70,7 +70,7 @@ func openStatic(_ Env, spec, name string) (Table, error) {
 type fail struct{ base }
 
 func (f *fail) Lookup(context.Context, string) (string, bool, error) {
-	return "", false, fmt.Errorf("%s: %w", f.spec, ErrFail)
+	return "", false, Fail(f.spec, ErrFail)
 }
 
 func openFail(_ Env, spec, _ string) (Table, error) {

@@ -22,6 +22,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"strings"
 )
@@ -37,10 +38,33 @@ type Table interface {
 	Close() error
 }
 
+// Lister is a table that can be listed (postmap -s). The order is the table's.
+// An error ends the list.
+type Lister interface {
+	All(ctx context.Context) iter.Seq2[Entry, error]
+}
+
+// Updater is a table that can be changed in place. Put replaces what is there.
+// Delete reports whether the key was there.
+type Updater interface {
+	Put(ctx context.Context, key, value string) error
+	Delete(ctx context.Context, key string) (found bool, err error)
+}
+
+// Opener opens a table. spec is "type:name", name what follows the type. An
+// error says what is wrong without naming the table: Open and TryOpen's callers
+// do. A table that can be opened, but not asked at the moment (a server that is
+// down), opens, and its look-ups fail.
+type Opener func(env Env, spec, name string) (Table, error)
+
 // Env is what tables may need from outside.
 type Env struct {
 	Warnf func(format string, args ...any) // problems in table files
+	Infof func(format string, args ...any) // what debug: tables say; nil: Warnf
 	Rand  func(n int) int                  // a number below n; nil: math/rand
+	Types map[string]Opener                // types beside the built-in ones, which they replace
+	Exact bool                             // do not fold keys (postmap -f)
+	NoSub bool                             // refuse $number in pattern tables
 }
 
 func (e Env) warnf(format string, args ...any) {
@@ -56,6 +80,19 @@ func (e Env) rand(n int) int {
 	return rand.IntN(n)
 }
 
+// Error is a look-up that failed: temporary, and never "not found". Fail makes
+// one, so that every table names itself in the same way.
+type Error struct {
+	Table string // "type:name"
+	Err   error
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("table %s: %v", e.Table, e.Err) }
+func (e *Error) Unwrap() error { return e.Err }
+
+// Fail is the error of a look-up in table spec.
+func Fail(spec string, err error) error { return &Error{spec, err} }
+
 // The ways in which a look-up can fail. All of them are temporary.
 var (
 	ErrUnavailable = errors.New("is unavailable")
@@ -69,12 +106,9 @@ var (
 	ErrType = errors.New("unsupported dictionary type")
 )
 
-// constructor opens a table. spec is "type:name", name what follows the type.
-type constructor func(env Env, spec, name string) (Table, error)
-
 // constructors are the table types by name.
-func constructors() map[string]constructor {
-	return map[string]constructor{
+func constructors() map[string]Opener {
+	return map[string]Opener{
 		"cidr":     openCIDR,
 		"environ":  openEnviron,
 		"fail":     openFail,
@@ -115,7 +149,10 @@ func TryOpen(env Env, spec string) (Table, error) {
 	if !ok || name == "" || !isTypeName(kind) {
 		return nil, fmt.Errorf("open dictionary: %w instead of %q", ErrForm, spec)
 	}
-	open := constructors()[kind]
+	open := env.Types[kind]
+	if open == nil {
+		open = constructors()[kind]
+	}
 	if open == nil {
 		return nil, fmt.Errorf("%w: %s", ErrType, kind)
 	}

@@ -19,10 +19,10 @@ const module = "sealpost/"
 // right. A package below another one stands directly to its right.
 var floors = [][]string{
 	{"sendopts", "ehlo", "getopt", "filelock", "atomicfile", "confline"},
-	{"attr", "record", "dsn", "mailproto", "submit", "address", "idn", "header", "bouncetext", "maillog"},
+	{"attr", "record", "dsn", "mailproto", "submit", "address", "idn", "header", "bouncetext", "maillog", "certname"},
 	{"config", "table", "queue", "mailbox"},
-	{"dns", "smtpio"},
-	{"rewrite"},
+	{"dns", "mtasts", "smtpio", "route", "smtpclient"},
+	{"tlspolicy", "rewrite"},
 	{"mailclient", "instance", "service", "agent"},
 }
 

@@ -1,4 +1,4 @@
-package main
+package smtpclient
 
 import (
 	"slices"
@@ -68,8 +68,8 @@ func (f *Features) ehloLine(first bool, text []byte, discard Ext) {
 	}
 }
 
-// discardList parses smtp_discard_ehlo_keywords. Keywords we do not use are fine.
-func discardList(words []string) (set Ext, silent bool) {
+// DiscardList parses smtp_discard_ehlo_keywords. Keywords we do not use are fine.
+func DiscardList(words []string) (set Ext, silent bool) {
 	for _, w := range words {
 		if strings.EqualFold(w, "silent-discard") {
 			silent = true
@@ -79,8 +79,8 @@ func discardList(words []string) (set Ext, silent bool) {
 	return set, silent
 }
 
-// names are the keywords of a set, in alphabetical order.
-func (e Ext) names() string {
+// Names are the keywords of a set, in alphabetical order.
+func (e Ext) Names() string {
 	var list []string
 	for name, bit := range extensions {
 		if e&bit != 0 {
