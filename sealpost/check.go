@@ -78,7 +78,8 @@ func (c *control) checkWarn() {
 		}
 	}
 	services, _ := config.LoadMaster(c.masterCF(), c.cfg) // an error is said already
-	for _, p := range c.cfg.Problems(services...) {
+	entries, _ := config.ReadMaster(c.masterCF())
+	for _, p := range c.cfg.Problems(c.masterCF(), entries) {
 		c.log.Warnf("%s", p)
 	}
 	c.checkTables()

@@ -19,7 +19,7 @@ const module = "sealpost/"
 // right. A package below another one stands directly to its right.
 var floors = [][]string{
 	{"sendopts", "ehlo", "getopt", "filelock", "atomicfile", "confline"},
-	{"attr", "record", "dsn", "mailproto", "submit", "address", "idn", "header", "maillog", "certname"},
+	{"attr", "record", "dsn", "mailproto", "submit", "address", "idn", "header", "bouncetext", "maillog", "certname"},
 	{"config", "table", "queue", "mailbox"},
 	{"dns", "dane", "mtasts", "smtpio", "route", "smtpclient"},
 	{"tlspolicy", "rewrite"},

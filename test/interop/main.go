@@ -69,7 +69,7 @@ func main() {
 	if err := r.prepare(*bin); err != nil {
 		fatal(err)
 	}
-	for _, s := range slices.Concat(submitScenarios, relayScenarios, queueScenarios, mixedScenarios, logScenarios) {
+	for _, s := range slices.Concat(submitScenarios, relayScenarios, queueScenarios, mixedScenarios, logScenarios, configScenarios) {
 		if match.MatchString(s.name) && ctx.Err() == nil {
 			r.run(ctx, s)
 		}
