@@ -309,7 +309,7 @@ func (x *expander) call(out *strings.Builder, inner, name, rest string, depth in
 		return expandErrorf("unexpected input at: \"...%s}>>>%.20s\"", clip(arg), tail)
 	}
 	if name != "domain_to_ascii" && name != "domain_to_utf8" {
-		return expandErrorf("unknown function %q at: \"...>>>%s{%s}\"", name, name, clip(arg))
+		return expandErrorf("unknown function %q at\"...>>>%s{%s}\"", name, name, clip(arg))
 	}
 	var value strings.Builder
 	if err := x.into(&value, arg, depth+1); err != nil {

@@ -68,7 +68,7 @@ func TestExpandErrors(t *testing.T) {
 		{"${{a} == {b} x}", `"?" or ":" expected at: "...b}>>>x"`},
 		{"${{a} ==nosuch {b}}", `bad operator suffix`},
 		{"${{a} <level {3}}", `malformed compatibility level syntax: "a"`},
-		{"${nosuch{x}}", `unknown function "nosuch" at: "...>>>nosuch{x}"`},
+		{"${nosuch{x}}", `unknown function "nosuch" at"...>>>nosuch{x}"`},
 		{"${domain_to_ascii{x}y}", `unexpected input at: "...x}>>>y"`},
 		{"${domain_to_utf8{xn--a}}", `bad domain argument in: 'domain_to_utf8{xn--a}'`},
 		{deep, "unreasonable macro call nesting"},

@@ -17,6 +17,7 @@ import (
 
 var configScenarios = []scenario{
 	{"postconf says of one configuration what Debian's says, and edits it alike", postfixMaster, postconfAlike},
+	{"a stock main.cf and master.cf of Debian start, and check says what is not supported", postfixMaster, stockConfiguration},
 }
 
 // postconfAlike runs both postconfs on copies of the same files and compares what
@@ -83,4 +84,68 @@ func postconfRun(ctx context.Context, dir, program string, c postconfcase.Case) 
 		}
 	}
 	return strings.ReplaceAll(text, dir, "DIR"), nil
+}
+
+// stockFiles are a main.cf and a master.cf as Debian's package installs them.
+const stockFiles = "/usr/share/postfix/"
+
+// keep are settings of the stock main.cf that the instance has too.
+var keep = []string{"compatibility_level", "append_dot_mydomain", "recipient_delimiter"}
+
+// stockConfiguration starts Sealpost with the files of Debian's Postfix. Only
+// what says where it lives is edited, with postconf, as Debian's own scripts do.
+func stockConfiguration(ctx context.Context, s *stage) error {
+	m, err := s.ours("mx", nil)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(m.ConfigDir, "main.cf")
+	place, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var settings []string
+	for line := range strings.Lines(string(place)) {
+		name, _, ok := strings.Cut(line, " =")
+		if line = strings.TrimSpace(line); ok && line[0] != '#' && !slices.Contains(keep, name) {
+			settings = append(settings, line)
+		}
+	}
+	for name, stock := range map[string]string{"main.cf": "main.cf.debian", "master.cf": "master.cf.dist"} {
+		text, err := os.ReadFile(stockFiles + stock)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(m.ConfigDir, name), text, 0o644)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, args := range [][]string{
+		append([]string{"-e", "smtpd_tls_enable_rpk=yes"}, settings...), {"-MX", "smtp/inet"},
+		{"-M", m.SMTP() + "/inet=" + m.SMTP() + " inet n - y - - smtpd"},
+	} {
+		if _, err := m.Command(ctx, nil, "postconf", args...); err != nil {
+			return err
+		}
+	}
+	out, err := exec.CommandContext(ctx, filepath.Join(s.bin, "sealpost"), "-c", m.ConfigDir, "check").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("sealpost check: %w: %s", err, out)
+	}
+	if err := contains("sealpost check", string(out), "/main.cf: line ", `: parameter "smtpd_tls_enable_rpk" is not supported: raw public keys`,
+		"/master.cf: line ", ": service uucp: "); err != nil {
+		return err
+	}
+	if err := m.Start(ctx); err != nil {
+		return err
+	}
+	for _, to := range []string{"bob@mx.test", "alice@mx.test"} {
+		if err := m.send(ctx, envelope{from: "alice@mx.test", to: to}, letter("stock", "text\n")); err != nil {
+			return err
+		}
+		if _, err := m.delivered(ctx, strings.TrimSuffix(to, "@mx.test")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
