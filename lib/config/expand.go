@@ -212,7 +212,7 @@ func (x *expander) relation(out *strings.Builder, inner, text string, depth int)
 		}
 		return nil
 	case rest[0] != '?' && rest[0] != ':':
-		return expandErrorf("\"?\" or \":\" expected at: \"...%s}>>>%s\"", clip(right), clip(rest))
+		return expandErrorf("\"?\" or \":\" expected at: \"...}>>>%s\"", clip(rest))
 	}
 	return x.branch(out, rest, truth, depth)
 }

@@ -68,7 +68,7 @@ func TestExpandErrors(t *testing.T) {
 		{"${v?{a}:{text}junk}", `unexpected input at: "...text}>>>junk"`},
 		{"${{a} ?? {b}}", `"==" or "!=" or "<" or "<=" or ">=" or ">" expected at: "...a}>>>?? {b}"`},
 		{"${{a} == b}", `"{expression}" expected at: "...{a} ==>>> b"`},
-		{"${{a} == {b} x}", `"?" or ":" expected at: "...b}>>>x"`},
+		{"${{a} == {b} x}", `"?" or ":" expected at: "...}>>>x"`},
 		{"${{a} ==nosuch {b}}", `bad operator suffix`},
 		{"${{a} <level {3}}", `malformed compatibility level syntax: "a"`},
 		{"${nosuch{x}}", `unknown function "nosuch" at"...>>>nosuch{x}"`},

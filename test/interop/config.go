@@ -8,8 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"sealpost/test/postconfcase"
@@ -17,19 +19,24 @@ import (
 
 var configScenarios = []scenario{
 	{"postconf says of one configuration what Debian's says, and edits it alike", postfixMaster, postconfAlike},
+	{"postconf expands what Debian's expands, and refuses what it refuses", postfixMaster, expansionAlike},
 	{"a stock main.cf and master.cf of Debian start, and check says what is not supported", postfixMaster, stockConfiguration},
 }
 
 // postconfAlike runs both postconfs on copies of the same files and compares what
 // they print and what they leave.
 func postconfAlike(ctx context.Context, s *stage) error {
-	var errs []error
-	compared := 0
+	var compared []postconfcase.Case
 	for _, c := range postconfcase.Cases() {
-		if c.Differ != "" {
-			continue
+		if c.Differ == "" {
+			compared = append(compared, c)
 		}
-		compared++
+	}
+	if len(compared) < 60 {
+		return fmt.Errorf("only %d cases are compared", len(compared))
+	}
+	return together(len(compared), func(i int) error {
+		c := compared[i]
 		ours, err := postconfRun(ctx, filepath.Join(s.dir, "ours-"+c.Name), filepath.Join(s.bin, "postconf"), c)
 		if err != nil {
 			return err
@@ -38,13 +45,19 @@ func postconfAlike(ctx context.Context, s *stage) error {
 		if err != nil {
 			return err
 		}
-		if err := same(fmt.Sprintf("postconf %q", c.Args), ours, theirs); err != nil {
-			errs = append(errs, err)
-		}
+		return same(fmt.Sprintf("postconf %q", c.Args), ours, theirs)
+	})
+}
+
+// together calls a function n times at the same time: Debian's commands wait a
+// second before they say that something is wrong.
+func together(n int, run func(int) error) error {
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { errs[i] = run(i) })
 	}
-	if compared < 60 {
-		errs = append(errs, fmt.Errorf("only %d cases were compared", compared))
-	}
+	wg.Wait()
 	return errors.Join(errs...)
 }
 
@@ -148,4 +161,52 @@ func stockConfiguration(ctx context.Context, s *stage) error {
 		}
 	}
 	return nil
+}
+
+// expansionAlike compares the results of expressions, and the errors of bad ones.
+func expansionAlike(ctx context.Context, s *stage) error {
+	const names = "word = val\nnone =\nten = 10\nmyhostname = mx.test\n"
+	text := names
+	for i, expression := range postconfcase.Expressions {
+		// Each is used by the next, or it would not be shown.
+		text += fmt.Sprintf("e%d = %s\nuse%d = $e%d$use%d\n", i, expression, i, i, i+1)
+	}
+	text += fmt.Sprintf("use%d =\nalways_bcc = $use0\n", len(postconfcase.Expressions))
+	out, err := bothSay(ctx, s, "good", text, (*exec.Cmd).Output)
+	if err == nil {
+		err = same("postconf -nx", out[0], out[1])
+	}
+	if err != nil {
+		return err
+	}
+	warning := regexp.MustCompile(`(?m)warning: (.*(?:: "|at: ").*)$`)
+	return together(len(postconfcase.BadExpressions), func(i int) error {
+		expression := postconfcase.BadExpressions[i]
+		out, err := bothSay(ctx, s, fmt.Sprintf("bad%d", i), names+"always_bcc = "+expression+"\n", (*exec.Cmd).CombinedOutput)
+		if err != nil {
+			return err
+		}
+		m := warning.FindStringSubmatch(out[1])
+		if m == nil {
+			return fmt.Errorf("%s: Debian's postconf says no error: %s", expression, out[1])
+		}
+		return contains("postconf about "+expression, out[0], "fatal: ", "parameter always_bcc: ", m[1])
+	})
+}
+
+// bothSay is what our postconf and Debian's say of a main.cf. Whether they fail is
+// in what they say.
+func bothSay(ctx context.Context, s *stage, name, text string, run func(*exec.Cmd) ([]byte, error)) (out [2]string, err error) {
+	dir := filepath.Join(s.dir, name)
+	path := filepath.Join(dir, "main.cf")
+	old := time.Now().Add(-time.Hour)
+	if err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(path, []byte(text), 0o644), os.Chtimes(path, old, old),
+		os.WriteFile(filepath.Join(dir, "master.cf"), nil, 0o644)); err != nil {
+		return out, err
+	}
+	for i, program := range []string{filepath.Join(s.bin, "postconf"), "/usr/sbin/postconf"} {
+		said, _ := run(exec.CommandContext(ctx, program, "-c", dir, "-n", "-x"))
+		out[i] = strings.ReplaceAll(string(said), dir, "DIR")
+	}
+	return out, ctx.Err()
 }
