@@ -136,9 +136,14 @@ type Host struct {
 	Pref uint16
 	Best bool   // no host has a lower preference
 	For  string // the destination it was found for
-	// Authentic: the steps from the destination to this name were (DNSSEC). Not
-	// known means false.
+	// Authentic: every lookup that led from the destination to Name was (DNSSEC), or
+	// there was none. Not known means false.
 	Authentic bool
+	// AddrAuthentic: the lookup of Addr was, with every CNAME step on the way.
+	AddrAuthentic bool
+	// Canonical is the name that CNAME records of Name lead to, where the addresses
+	// are; "" when there are none.
+	Canonical string
 }
 
 // Endpoint names what is connected to: "addr:port" or the path.

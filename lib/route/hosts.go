@@ -148,7 +148,7 @@ func (c *Config) addresses(ctx context.Context, d Destination, list []dns.MX, au
 		for _, addr := range addrs {
 			h := Host{
 				Name: mx.Host, Addr: netip.AddrPortFrom(addr.Unmap(), d.Port), Pref: mx.Pref, For: d.Plain,
-				Authentic: authentic && (!d.MX || res.Authentic),
+				Authentic: authentic, AddrAuthentic: res.Authentic, Canonical: res.Canonical,
 			}
 			if !slices.ContainsFunc(hosts, func(o Host) bool { return o.Addr == h.Addr }) {
 				hosts = append(hosts, h)

@@ -173,6 +173,6 @@ func (e *Error) Error() string {
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Cause }
 
-func fail(code, reason string, cause error, warnings ...string) *Error {
-	return &Error{Status: dsn.Status{Code: code, Reason: reason}, Cause: cause, Warnings: warnings}
+func fail(code, reason string, cause error) *Error {
+	return &Error{Status: dsn.Status{Code: code, Reason: reason}, Cause: cause}
 }

@@ -1,14 +1,14 @@
 package tlspolicy
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 
 	"sealpost/lib/config"
+	"sealpost/lib/dane"
 	"sealpost/lib/dns"
 	"sealpost/lib/table"
 )
@@ -103,6 +103,9 @@ func (s *Settings) check() error {
 	if !slices.Contains([]string{"may", "encrypt", "dane"}, s.InsecureMX) {
 		bad(s.Prefix+"tls_dane_insecure_mx_policy", s.InsecureMX, "may, encrypt or dane")
 	}
+	if _, err := dane.ParseDigests(s.DANEDigests); err != nil {
+		errs = append(errs, fmt.Errorf("parameter tls_dane_digests: %w", err))
+	}
 	if s.Probe != "" {
 		if _, _, err := dns.ParseProbe(s.Probe); err != nil {
 			errs = append(errs, fmt.Errorf("parameter dnssec_probe: %w", err))
@@ -121,7 +124,8 @@ type Source struct {
 	resolver dns.SecureResolver
 	maps     *table.Maps // tls_policy_maps
 	perSite  *table.Maps // tls_per_site
-	probe    sync.Once
+	digests  dane.Digests
+	probed   atomic.Bool // dnssec_probe was sent, or an answer was validated
 }
 
 // Tables are the opened tables of a Source; nil where a parameter is empty.
@@ -129,7 +133,8 @@ type Tables struct{ PolicyMaps, PerSite *table.Maps }
 
 // New makes a Source. The resolver may be nil when no level is dane or dane-only.
 func New(s Settings, tables Tables, resolver dns.SecureResolver) *Source {
-	return &Source{set: s, resolver: resolver, maps: tables.PolicyMaps, perSite: tables.PerSite}
+	digests, _ := dane.ParseDigests(s.DANEDigests) // without any, DANE is not supported
+	return &Source{set: s, resolver: resolver, maps: tables.PolicyMaps, perSite: tables.PerSite, digests: digests}
 }
 
 // Open loads settings and opens tables: before the daemon drops its rights.
@@ -149,10 +154,3 @@ func (s *Source) Files() []string { return slices.Concat(s.maps.Files(), s.perSi
 
 // Close closes the tables.
 func (s *Source) Close() error { return errors.Join(s.maps.Close(), s.perSite.Close()) }
-
-// Lookup gives the policy for a host. The error is an *Error.
-func (s *Source) Lookup(ctx context.Context, site Site) (*Policy, error) {
-	level := s.set.defaultLevel()
-	p := &Policy{Initial: level, Level: level}
-	return p, nil
-}

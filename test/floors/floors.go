@@ -21,7 +21,7 @@ var floors = [][]string{
 	{"sendopts", "ehlo", "getopt", "filelock", "atomicfile", "confline"},
 	{"attr", "record", "dsn", "mailproto", "submit", "address", "idn", "header", "bouncetext", "maillog", "certname"},
 	{"config", "table", "queue", "mailbox"},
-	{"dns", "mtasts", "smtpio", "route", "smtpclient"},
+	{"dns", "dane", "mtasts", "smtpio", "route", "smtpclient"},
 	{"tlspolicy", "rewrite"},
 	{"mailclient", "instance", "service", "agent"},
 }
