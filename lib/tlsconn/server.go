@@ -52,7 +52,6 @@ func NewServer(o ServerOptions) (*Server, error) {
 		o.Now = time.Now
 	}
 	s := &Server{o: o, config: &tls.Config{
-		Certificates:           o.Certificates,
 		MinVersion:             o.Versions.Min,
 		MaxVersion:             o.Versions.Max,
 		CipherSuites:           o.Suites,

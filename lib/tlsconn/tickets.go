@@ -54,6 +54,9 @@ func (s Secret) At(epoch int64) Secret {
 	return s
 }
 
+// Current is the secret that a worker is to have that starts now.
+func (s Secret) Current(now time.Time) Secret { return s.At(epochOf(now) - 1) }
+
 // maxSteps bounds the work after a jump of the clock: ten years.
 const maxSteps = 10 * 365 * 24
 
@@ -95,7 +98,7 @@ func NewTickets(s Secret) *Tickets { return &Tickets{secret: s} }
 func (t *Tickets) Keys(now time.Time) (epoch int64, keys [][sha256.Size]byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.secret = t.secret.At(epochOf(now) - 1)
+	t.secret = t.secret.Current(now)
 	current := t.secret.At(t.secret.Epoch + 1)
 	return current.Epoch, [][sha256.Size]byte{current.derive("ticket key"), t.secret.derive("ticket key")}
 }
