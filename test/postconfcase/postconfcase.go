@@ -146,3 +146,24 @@ var own = []Case{
 	{Name: "A", Args: []string{"-A"}, Differ: "there is no SASL"},
 	{Name: "T_keys", Args: []string{"-T", "public-key-algorithms"}, Differ: "those of Go"},
 }
+
+// Expressions are values whose expansion is the same in every version.
+var Expressions = []string{
+	"x${word}x", "$(word)", "$word.x", "$$word$$", "${ word }", "x${none}x", "${ }",
+	"${word?yes}", "${word?{yes}}", "x${word?{ yes }}x", "${word?yes:no}", "${word?{yes}:{no}}", "${word?{yes}:no}",
+	"${none?{yes}:{no}}", "${none?yes:no}", "${none:no}", "${none:{no}}", "${none?{yes}:no}", "${word ? {yes} : {no}}", "${word ?yes}",
+	"x${word? yes }x", "x${word?}x", "x${word:}x", "x${word?{}}x", "${word?{a:b}}", "${word?a?b}", "${none:a:b}", "${none:a?b}",
+	"${{a} == {a}}", "x${{a} == {b}}x", "${{a}=={a}?{y}:{n}}", "${{a} == {a} ? {y} : {n}}", "${{a} == {a} ? y : n}", "${{a} != {a} : {n}}",
+	"x${{ a} == {a} ? {y} : { n }}x", "${{9} < {10} ? {y} : {n}}", "${{09} == {9} ? {y} : {n}}", "${{x9} < {x10} ? {y} : {n}}",
+	"${{} < {1} ? {y} : {n}}", "${{-1} < {0} ? {y} : {n}}", "${{$ten} >= {10} ? {$word} : {$none}}", "${{3.6} <level {3.10} ? {y} : {n}}",
+	"${{3} ==level {3.0} ? {y} : {n}}", "${word?{${none?{x}:{z}}}}", "${word?${none?{x}:{z}}}", "$word{x}", "$word?{x}", "${word}?x", "{$word}",
+	"${none:${none:${none:deep}}}", "$({a} == {a} ? {y})", "$(word?{yes}:{no})",
+}
+
+// BadExpressions are values that are errors.
+var BadExpressions = []string{
+	"a$", "a$ b", "$-", "${}", "${word", "$(word", "$(word}", "${word)}", "${word?{yes} junk}", "${word?{yes}:{no} junk}", "${word:{no} junk}",
+	"${word?{yes}{no}}", "${word-x}", "${word x}", "${-}", "${word.x}", "${{a} == a ? {y}}", "${{a} ==}", "${{a} == {a} {y}}",
+	"${{3.6} <foo {3.10} ? {y} : {n}}", "${{x} <level {3.10} ? {y} : {n}}", "${{3.6.1.2} <level {3.10} ? {y} : {n}}", "${{a$} == {a} ? {y} : {n}}",
+	"${$word}", "${${word}}",
+}
