@@ -161,6 +161,9 @@ func given(r dns.TLSA, child *x509.Certificate) (*x509.Certificate, error) {
 
 // path checks the way from the leaf to the trust anchor, then the names.
 func (ref Reference) path(m *Match, chain []*x509.Certificate, anchor *x509.Certificate) error {
+	if chain[0].Equal(anchor) {
+		return ErrChain // the server's own certificate is what usage 3 is for
+	}
 	roots, others := x509.NewCertPool(), x509.NewCertPool()
 	roots.AddCert(anchor)
 	for _, cert := range chain[1:] {
