@@ -38,9 +38,9 @@ func (q *query) dane(ctx context.Context, p *Policy) *Error {
 		}
 		return change(p, May, why)
 	}
+	q.probeOnce(ctx)
 	level := p.Level
 	if !q.site.HostAuthentic {
-		q.probeOnce(ctx)
 		switch {
 		case p.Level == DANEOnly, q.set.InsecureMX == "may":
 			return change(p, May, textUnsigned)
@@ -49,8 +49,6 @@ func (q *query) dane(ctx context.Context, p *Policy) *Error {
 		default:
 			level = HalfDANE
 		}
-	} else {
-		q.probed.Store(true)
 	}
 	base, records, err := q.records(ctx)
 	if err != nil {
@@ -144,10 +142,15 @@ func (q *query) lookupFailed(err error) *Error {
 	return fail("4.7.5", fmt.Sprintf("TLSA lookup error for %s:%d", q.site.Host, q.site.Port), err)
 }
 
-// probeOnce sends dnssec_probe when an answer was not validated, once in the life
-// of the process, and says when it seems that none ever will be.
+// probeOnce sends dnssec_probe when an answer was not validated and none was
+// before, once in the life of the process, and says when it seems that none ever
+// will be.
 func (q *query) probeOnce(ctx context.Context) {
-	if q.set.Probe == "" || !q.probed.CompareAndSwap(false, true) {
+	if q.site.AddrAuthentic {
+		q.probed.Store(true)
+		return
+	}
+	if _, literal := dns.Literal(q.site.Host); literal || !q.probed.CompareAndSwap(false, true) {
 		return
 	}
 	if err := q.resolver.Probe(ctx, q.set.Probe); err != nil {

@@ -56,11 +56,9 @@ func (q *query) run(ctx context.Context) (*Policy, *Error) {
 	if err := q.adjust(); err != nil {
 		return nil, err
 	}
-	listed, err := q.sts()
-	if err != nil {
+	if err := q.sts(); err != nil {
 		return nil, err
 	}
-	q.host.Authentic = q.host.Authentic || listed
 	p := &Policy{Initial: q.entry.level, Level: q.entry.level, Wrapper: q.set.WrapperMode, STS: q.entry.sts,
 		HostAuthentic: q.host.Authentic, Matcher: certname.Matcher{MultiLabel: q.set.MultiLabelWildcard}}
 	if p.Level == DANE || p.Level == DANEOnly {
@@ -158,21 +156,23 @@ func (q *query) adjust() *Error {
 	return nil
 }
 
-// sts holds the host's name against the patterns of an STS policy. listed: they
-// are enforced and have it.
-func (q *query) sts() (listed bool, err *Error) {
+// sts holds the host's name against the patterns of an STS policy. A name that they
+// allow is authentic, and it is the one that the certificate must have, whatever
+// CNAME records say (RFC 8461 §4.1).
+func (q *query) sts() *Error {
 	sts, level := q.entry.sts, q.entry.level
 	if !q.set.EnforceSTSPatterns || !sts.Restricts() || !level.Mandatory() || level.UsesTLSA() {
-		return false, nil // DANE comes before STS (RFC 8461 §2)
+		return nil // DANE comes before STS (RFC 8461 §2)
 	}
 	if !sts.Allows(q.site.Host) {
 		domain := sts.Domain
 		if domain == "" {
 			domain = q.site.Domain
 		}
-		return false, fail("4.7.5", fmt.Sprintf("MX name '%s' does not match STS MX pattern for '%s'", q.site.Host, domain), nil)
+		return fail("4.7.5", fmt.Sprintf("MX name '%s' does not match STS MX pattern for '%s'", q.site.Host, domain), nil)
 	}
-	return true, nil
+	q.host = Name{strings.ToLower(strings.TrimSuffix(q.site.Host, ".")), Hostname, true}
+	return nil
 }
 
 // finish fills in what the level in effect needs.
