@@ -37,10 +37,9 @@ type file struct {
 func parseFile(text string) *file {
 	f := &file{}
 	for line := range strings.Lines(text) {
-		bare := strings.TrimLeft(line, confline.White+"\v\f")
 		owner := -1
 		switch {
-		case bare == "" || bare[0] == '#':
+		case skipped(line):
 		case line[0] != ' ' && line[0] != '\t':
 			owner = f.count
 			f.count++

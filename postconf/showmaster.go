@@ -199,7 +199,7 @@ func foldArgs(line string, args []string) string {
 	write := func(text string, fresh bool) {
 		switch {
 		case out.Len() == 0:
-		case fresh || width+1+len(text) > foldWidth:
+		case (fresh || width+1+len(text) > foldWidth) && !skipped(text):
 			out.WriteString("\n" + foldIndent)
 			width = len(foldIndent)
 		default:
@@ -231,6 +231,12 @@ func foldArgs(line string, args []string) string {
 		fresh = false
 	}
 	return out.String() + "\n"
+}
+
+// skipped tells whether a line with this text would be a comment or blank.
+func skipped(text string) bool {
+	bare := strings.TrimLeft(text, confline.White+"\v\f")
+	return bare == "" || bare[0] == '#'
 }
 
 // formatAssign is name=value as one argument.

@@ -2,14 +2,16 @@ package config
 
 // tlsParams are the parameters of the TLS library and tlsproxy.
 var tlsParams = []Param{
-	{Name: "tls_append_default_CA", Kind: Bool, Default: "no", Readers: "tlsproxy"},
+	{Name: "tls_append_default_CA", Kind: Bool, Default: "no", Readers: "tlsproxy", Status: Implemented,
+		Doc: `Trust the CAs of the operating system too.`},
 	{Name: "tls_config_file", Kind: Str, Default: "default", Readers: "smtp smtpd tlsproxy"},
 	{Name: "tls_config_name", Kind: Str, Default: "", Readers: "smtp smtpd tlsproxy"},
 	{Name: "tls_daemon_random_bytes", Kind: Int, Default: "32", Min: 1, Readers: "smtp smtpd tlsproxy"},
 	{Name: "tls_dane_digests", Kind: List, Default: "sha512 sha256", Status: Implemented,
 		Doc: "The digests of TLSA records that are accepted, the strongest first: sha512, sha256."},
 	{Name: "tls_disable_workarounds", Kind: Str, Default: "", Readers: "smtp smtpd tlsproxy"},
-	{Name: "tls_eecdh_auto_curves", Kind: List, Default: "X25519 X448 prime256v1 secp384r1 secp521r1", Readers: "smtpd tlsproxy"},
+	{Name: "tls_eecdh_auto_curves", Kind: List, Default: "X25519 X448 prime256v1 secp384r1 secp521r1", Readers: "smtpd tlsproxy", Status: Implemented,
+		Doc: `Curves for the key exchange, in this order. The default leaves the choice to the library, which begins with X25519MLKEM768.`},
 	{Name: "tls_eecdh_strong_curve", Kind: Str, Default: "prime256v1", Readers: "smtpd tlsproxy"},
 	{Name: "tls_eecdh_ultra_curve", Kind: Str, Default: "secp384r1", Readers: "smtpd tlsproxy"},
 	{Name: "tls_export_cipherlist", Kind: Str, Default: "", Readers: "smtp smtpd tlsproxy"},
@@ -25,7 +27,8 @@ var tlsParams = []Param{
 	{Name: "tls_random_prng_update_period", Kind: Time, Default: "3600s", Readers: "tlsmgr"},
 	{Name: "tls_random_reseed_period", Kind: Time, Default: "3600s", Readers: "tlsmgr"},
 	{Name: "tls_random_source", Kind: Str, Default: "dev:/dev/urandom", Readers: "tlsmgr"},
-	{Name: "tls_server_sni_maps", Kind: List, Default: "", Readers: "smtpd tlsproxy"},
+	{Name: "tls_server_sni_maps", Kind: List, Default: "", Readers: "smtpd tlsproxy", Status: Implemented,
+		Doc: `Tables of certificates for names that clients ask for: a name, or ".domain" for the names below it. The value is the base64 form of a chain file (postmap -F), or the absolute path of one.`},
 	{Name: "tls_session_ticket_cipher", Kind: Str, Default: "aes-256-cbc", Readers: "smtpd tlsproxy"},
 	{Name: "tls_ssl_options", Kind: List, Default: ""},
 	{Name: "tls_trace_rate_limit", Kind: Int, Default: "1"},

@@ -43,13 +43,7 @@ func (c *Config) Problems(masterPath string, entries []Entry) []string {
 	for _, s := range c.Settings() {
 		problems = append(problems, c.unsupported(s)...)
 	}
-	for i := range entries {
-		for _, o := range entries[i].Overrides() {
-			own := c.Overlay(o)
-			s := Setting{Name: o.Name, Value: o.Value, File: masterPath, Line: entries[i].First}
-			problems = append(problems, own.unsupported(s)...)
-		}
-	}
+	problems = append(problems, c.masterProblems(masterPath, entries)...)
 	u := Examine(c.Settings(), entries, masterPath)
 	for _, s := range u.Undefined {
 		problems = append(problems, fmt.Sprintf("%s: undefined parameter: %s", s.where(), s.Name))
@@ -63,6 +57,28 @@ func (c *Config) Problems(masterPath string, entries []Entry) []string {
 	for _, s := range u.Deprecated {
 		if p, known := Lookup(s.Name); !known || p.Status != Known { // what is not supported was said already
 			problems = append(problems, fmt.Sprintf("%s: support for parameter %q will be removed; instead, %s", s.where(), s.Name, deprecated[s.Name]))
+		}
+	}
+	return problems
+}
+
+// masterProblems are the services that override each other, and the parameters in
+// master.cf that nothing acts on.
+func (c *Config) masterProblems(masterPath string, entries []Entry) []string {
+	var problems []string
+	seen := make(map[string]int)
+	for i := range entries {
+		e := &entries[i]
+		key := e.Fields[0] + "/" + e.Fields[1]
+		if line, again := seen[key]; again {
+			problems = append(problems, fmt.Sprintf("%s: line %d: service %s overrides that of line %d", masterPath, e.First, key, line))
+		}
+		seen[key] = e.First
+		overrides := e.Overrides()
+		own := c.Overlay(overrides...)
+		for _, o := range overrides {
+			s := Setting{Name: o.Name, Value: o.Value, File: masterPath, Line: e.First}
+			problems = append(problems, own.unsupported(s)...)
 		}
 	}
 	return problems

@@ -150,9 +150,10 @@ func (u *Usage) undefined(s, top *scope) {
 	}
 }
 
-// sort puts the settings of s where they belong.
+// sort puts the settings of s where they belong, in the order of their names.
 func (u *Usage) sort(s, top *scope) {
-	for _, setting := range s.settings {
+	byName := func(a, b Setting) int { return strings.Compare(a.Name, b.Name) }
+	for _, setting := range slices.SortedStableFunc(slices.Values(s.settings), byName) {
 		name := setting.Name
 		used := s.used[name] || s.tables[name]
 		if top != nil {

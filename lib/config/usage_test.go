@@ -143,3 +143,11 @@ func TestUnsupportedParametersAreReportedWithTheirLine(t *testing.T) {
 		t.Errorf("said\n%s\nwant\n%s", strings.Join(said, "\n"), strings.Join(want, "\n"))
 	}
 }
+
+func TestServiceThatOverridesAnotherIsReported(t *testing.T) {
+	c := mustLoad(t, "")
+	got := c.Problems("master.cf", masterEntries(t, "x unix - - n - - smtp\nx inet n - n - - smtpd\nx unix - - n - - lmtp\n"))
+	if want := []string{"master.cf: line 3: service x/unix overrides that of line 1"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
