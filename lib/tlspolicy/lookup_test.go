@@ -320,6 +320,24 @@ func TestWhatAuthenticates(t *testing.T) {
 	}
 }
 
+// No level of DANE proves more than the way to the host: its records are from there.
+func TestDANEProvesNoMoreThanTheNameOfTheHost(t *testing.T) {
+	for _, level := range []Level{HalfDANE, DANE, DANEOnly} {
+		p := &Policy{Level: level, TLSA: []dns.TLSA{good}, Names: []Name{{"example.org", Nexthop, true}}}
+		if p.Authenticates() {
+			t.Errorf("%s of an unsigned MX", level)
+		}
+	}
+	for _, signed := range []bool{false, true} {
+		site := mxSite()
+		site.HostAuthentic = signed
+		p, err := New(defaults("dane"), Tables{}, zone(good)).Lookup(context.Background(), site)
+		if err != nil || texts(p) != "mx.example.org/dane example.org/nexthop" || p.Names[0].Authentic != signed || p.Names[1].Authentic != signed {
+			t.Errorf("signed %v: %+v, %v", signed, p, err)
+		}
+	}
+}
+
 func TestUnsignedCNAMEsRenameTheHostOnlyWhenToldTo(t *testing.T) {
 	site := mxSite()
 	site.Canonical, site.AddrAuthentic = "other.test", false
