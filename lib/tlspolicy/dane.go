@@ -32,7 +32,7 @@ func change(p *Policy, to Level, reason string) *Error {
 // records give.
 func (q *query) dane(ctx context.Context, p *Policy) *Error {
 	if why := q.unsuitable(); why != "" {
-		q.warn("%s: %s configured with %s", q.origin, p.Level, why)
+		q.warn("%s: %s configured with %s", q.site.Nexthop, p.Level, why)
 		if p.Level == DANEOnly {
 			return fail("4.7.5", textConfig, nil)
 		}
@@ -100,7 +100,7 @@ func (q *query) unsuitable() string {
 	case q.resolver == nil || !q.set.DNSSEC:
 		return "dnssec lookups disabled"
 	case q.set.IgnoreMXError:
-		return "ignore_mx_lookup_error = yes"
+		return "MX lookup errors ignored"
 	case len(q.digests) == 0:
 		return "no digest in tls_dane_digests"
 	}

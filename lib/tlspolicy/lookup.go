@@ -14,6 +14,7 @@ import (
 const (
 	textConfig = "client TLS configuration problem"
 	textLookup = "Temporary lookup error"
+	textNoUse  = "server unavailable or unable to receive mail"
 )
 
 // query is one Lookup on its way.
@@ -119,7 +120,8 @@ func (q *query) policyMaps(ctx context.Context, level Level) *Error {
 		text, found, err := lookup(ctx, key)
 		if err != nil {
 			q.warn("%v", err)
-			return fail("4.3.0", textLookup, err)
+			q.warn("%stls_policy_maps, next-hop destination %q: policy table lookup error", q.set.Prefix, q.site.Nexthop)
+			return fail("4.7.5", textConfig, err)
 		}
 		if !found {
 			continue
@@ -146,12 +148,13 @@ func (q *query) adjust() *Error {
 			q.warn("%s: opportunistic TLS encryption is not appropriate for unix-domain destinations.", q.origin)
 			*level = None
 		case *level == DANE || *level == DANEOnly:
-			return q.misconfigured(fmt.Errorf("the %q security level is invalid for delivery via unix-domain sockets", *level))
+			q.warn("%s: the %q security level is invalid for delivery via unix-domain sockets", q.site.Nexthop, level.String())
+			return fail("4.7.5", textConfig, nil)
 		}
 	}
 	if q.set.WrapperMode && *level < Encrypt {
 		q.warn("%stls_wrappermode requires \"%stls_security_level = encrypt\" (or stronger)", q.set.Prefix, q.set.Prefix)
-		return fail("4.7.5", textConfig, nil)
+		return fail("4.3.0", textNoUse, nil)
 	}
 	return nil
 }
@@ -231,7 +234,8 @@ func (q *query) serverName(p *Policy) *Error {
 		return nil
 	default:
 		if !dns.ValidHostname(name) {
-			return q.misconfigured(fmt.Errorf("%w: servername=%s", errValue, name))
+			q.warn("%q specifies an invalid hostname", q.set.Prefix+"tls_servername = "+name)
+			return fail("4.7.5", textConfig, nil)
 		}
 	}
 	if dns.ValidHostname(name) { // an address is never sent (RFC 6066 §3)
@@ -248,6 +252,10 @@ func (q *query) fingerprints(p *Policy) *Error {
 	list, err := fingerprints(words, q.set.Digest)
 	if err != nil {
 		return q.misconfigured(err)
+	}
+	if len(list) == 0 {
+		q.warn("nexthop domain %s: configured at fingerprint security level, but with no fingerprints to match.", q.site.Nexthop)
+		return fail("4.7.5", textConfig, nil)
 	}
 	p.Fingerprints, p.Digest = list, strings.ToLower(q.set.Digest)
 	return nil

@@ -140,6 +140,42 @@ func TestLevelsAndAttributes(t *testing.T) {
 	}
 }
 
+// The words are those that Postfix 3.7 was seen to log for the same entries.
+func TestWarningsAreThoseOfPostfix(t *testing.T) {
+	const prefix = `smtp_tls_policy_maps, next-hop destination "example.org": `
+	for entry, want := range map[string]string{
+		"none protocols=x":             prefix + `ignoring attribute "protocols=x" with TLS disabled`,
+		"strict":                       prefix + `invalid security level "strict"`,
+		"encrypt match=a":              prefix + `attribute "match" invalid at security level "encrypt"`,
+		"dane match=x":                 prefix + `attribute "match" invalid at security level "dane"`,
+		"verify match=":                prefix + `attribute "match" has empty value`,
+		"may unknown=1":                prefix + `invalid attribute name: "unknown"`,
+		"may ciphers=":                 prefix + `attribute "ciphers" has empty value`,
+		"may ciphers=high ciphers=low": prefix + `attribute "ciphers" is specified multiple times`,
+		"may connection_reuse=perhaps": prefix + `attribute "connection_reuse" has bad value: "perhaps"`,
+		"secure servername=not/a/name": prefix + `"servername=not/a/name" specifies an invalid hostname`,
+		"encrypt tafile=/x.pem":        prefix + `attribute "tafile" invalid at security level "encrypt"`,
+		"may word":                     prefix + `malformed attribute/value pair "word": missing '=' after attribute name`,
+		"fingerprint":                  `nexthop domain example.org: configured at fingerprint security level, but with no fingerprints to match.`,
+		"dane":                         `example.org: dane configured with dnssec lookups disabled`,
+		"dane-only":                    `example.org: dane-only configured with dnssec lookups disabled`,
+	} {
+		set := defaults("may")
+		set.DNSSEC = false
+		p, err := New(set, Tables{PolicyMaps: maps("inline:{{example.org=" + entry + "}}")}, nil).Lookup(context.Background(), mxSite())
+		var e *Error
+		var got []string
+		if errors.As(err, &e) {
+			got = e.Warnings
+		} else {
+			got = p.Warnings
+		}
+		if len(got) != 1 || got[0] != want {
+			t.Errorf("%s: %q, want %q", entry, got, want)
+		}
+	}
+}
+
 func texts(p *Policy) string {
 	var list []string
 	for _, n := range p.Names {
@@ -176,7 +212,7 @@ func TestPolicyTableSearch(t *testing.T) {
 		{"A-labels within brackets", "inline:{[xn--bcher-kva.example]:26=verify}", "[bücher.example]:26", "verify"},
 		{"A-labels of parents", "inline:{.xn--bcher-kva.example=verify}", "mx.bücher.example", "verify"},
 		{"patterns do not see parents", "regexp:{{/^\\.example\\.org$/ verify}}", "a.example.org", "may"},
-		{"a table that fails", "fail:x", "example.org", "4.3.0 Temporary lookup error"},
+		{"a table that fails", "fail:x", "example.org", "4.7.5 client TLS configuration problem"},
 		{"a hit before a table that fails", "inline:{example.org=verify}, fail:x", "example.org", "verify"},
 	}
 	for _, tt := range tests {
@@ -256,7 +292,7 @@ func TestTLSRequiredNoAsksNoTable(t *testing.T) {
 		set := defaults(level)
 		set.WrapperMode = true
 		p, err = New(set, tables, nil).Lookup(context.Background(), site)
-		wrapped := map[string]string{"none": "4.7.5 " + textConfig, "may": "4.7.5 " + textConfig}[level]
+		wrapped := map[string]string{"none": "4.3.0 " + textNoUse, "may": "4.3.0 " + textNoUse}[level]
 		if wrapped == "" {
 			wrapped = "encrypt"
 		}
