@@ -47,6 +47,7 @@ func TestUnusedAndUndefinedNames(t *testing.T) {
 		{"restriction classes", "smtpd_restriction_classes = one, two three\none = permit\ntwo = reject\nfour = permit\n", smtpd, "main.cf:three", "main.cf:four"},
 		{"a table's settings", "virtual_alias_maps = ldap:a, proxy:mysql:b, pgsql:/etc/c\na_server_host = x\nb_hosts = x\nb_server_host = x\nc_hosts = x\n", smtpd,
 			"", "main.cf:b_server_host main.cf:c_hosts"},
+		{"a table of our own kind", "virtual_alias_maps = redis:a\na_key_format = x\na_server_host = x\n", smtpd, "", "main.cf:a_server_host"},
 		{"a table named by another parameter", "maps = sqlite:a\nvirtual_alias_maps = $maps\na_dbpath = x\n", smtpd, "", ""},
 		{"used by a service", "a = 1\n", smtpd + " -o myorigin=$a\n", "", ""},
 		{"own names of a service", "", smtpd + " -o a=1 -o myorigin=$a -o b=2\n", "", "master.cf:b"},
