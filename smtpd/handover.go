@@ -20,7 +20,7 @@ func (s *session) open(ctx context.Context) error {
 	}
 	t.queue = q
 	if q.QueueID() != "" { // the submit service does not tell it
-		s.log.Log(maillog.Info, &maillog.QueueClient{QueueID: q.QueueID(), Client: s.client.text})
+		s.log.Log(maillog.Info, &maillog.QueueClient{QueueID: q.QueueID(), Client: s.client.text, RequireTLS: t.requireTLS})
 	}
 
 	if s.standAlone {
@@ -87,6 +87,9 @@ func (s *session) cleanupFlags() mailproto.CleanupFlags {
 	if s.txn.utf8 {
 		flags |= mailproto.CleanupSMTPUTF8
 	}
+	if s.txn.requireTLS {
+		flags |= mailproto.CleanupReqTLS
+	}
 	if s.p.autoUTF8 {
 		flags |= mailproto.CleanupAutoUTF8
 	}
@@ -133,6 +136,9 @@ func (s *session) beginContent() {
 		line = append(line, s.client.rfcAddr...)
 		line = append(line, "])"...)
 		t.queue.Record(record.Norm, line)
+		for _, l := range s.tlsReceived() {
+			t.queue.RecordString(record.Norm, l)
+		}
 	}
 	line = s.appendBy(line[:0])
 	if t.rcpts == 1 {
@@ -163,7 +169,7 @@ func (s *session) appendBy(b []byte) []byte {
 	if !s.p.HideSession {
 		b = append(b, " with "...)
 		if s.txn.utf8 && s.extended {
-			b = append(b, "UTF8SMTP"...)
+			b = append(b, s.overTLS("UTF8SMTP")...)
 		} else {
 			b = append(b, s.protocol...)
 		}

@@ -24,8 +24,8 @@ func restrictionTable() []restrictionRow {
 		{name: "permit_inet_interfaces", run: permitInterfaces},
 		{name: "permit_auth_destination", run: permitAuthDestination},
 		{name: "permit_sasl_authenticated", run: always(dunno)},
-		{name: "permit_tls_all_clientcerts", run: always(dunno)},
-		{name: "permit_tls_clientcerts", run: always(dunno)},
+		{name: "permit_tls_all_clientcerts", run: permitTrustedCert},
+		{name: "permit_tls_clientcerts", run: permitKnownCert},
 		{name: "reject_unauth_destination", run: rejectUnauthDestination, relay: true},
 		{name: "defer_unauth_destination", run: deferUnauthDestination, relay: true},
 		{name: "reject_unlisted_recipient", run: rejectUnlistedRecipient},
@@ -357,5 +357,8 @@ func rejectPipelining(_ context.Context, a *access, _ *restriction) result {
 }
 
 func rejectPlaintext(_ context.Context, a *access, _ *restriction) result {
+	if a.s.secured != nil {
+		return result{}
+	}
 	return a.rejected(a.s.p.codes.PlainText, "4.7.1", "Session encryption is required")
 }

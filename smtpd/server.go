@@ -18,6 +18,7 @@ import (
 	"sealpost/lib/rewrite"
 	"sealpost/lib/service"
 	"sealpost/lib/table"
+	"sealpost/lib/tlsconn"
 )
 
 // server is what the sessions of a worker share. What comes from outside comes
@@ -54,6 +55,8 @@ type profile struct {
 	connExempt   *table.List
 	forbidden    *table.List
 	discardMaps  *table.Maps
+	clientCerts  *table.Maps
+	tls          *tlsEngine
 	autoUTF8     bool
 }
 
@@ -76,6 +79,9 @@ func newServer(env *service.Env) (*server, error) {
 	tables.local = func(domain string) bool {
 		local, err := rewriter.IsLocalDomain(context.Background(), domain)
 		return err == nil && local
+	}
+	if tables.tickets, err = newTickets(env); err != nil {
+		return nil, err
 	}
 	if srv.normal, err = newProfile(env.Config, tables, env.Log.Warnf); err != nil {
 		return nil, err
@@ -164,6 +170,8 @@ type opener struct {
 	lists map[string]*table.List
 	maps  map[string]*table.Maps
 	seen  []string
+
+	tickets *tlsconn.Tickets
 }
 
 func (o *opener) list(param, spec string, kind table.Kind, parents bool) (*table.List, error) {
@@ -223,6 +231,10 @@ func newProfile(c *config.Config, o *opener, warnf func(string, ...any)) (*profi
 		relay:         o.mapsOf("relay_recipient_maps", r.RelayMaps),
 		mailbox:       o.mapsOf("virtual_mailbox_maps", r.MailboxMaps),
 		search:        table.AddrSearch{Delimiters: r.Delimiters, LocalDomain: o.local},
+	}
+	p.clientCerts = o.mapsOf("relay_clientcerts", s.ClientCerts)
+	if p.tls, err = newTLSEngine(&s.starttls, o, o.tickets, warnf); err != nil {
+		return nil, err
 	}
 	p.autoUTF8 = s.SMTPUTF8 && (slices.Contains(s.AutoUTF8Classes, "smtpd") || slices.Contains(s.AutoUTF8Classes, "all"))
 	return p, nil

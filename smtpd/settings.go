@@ -59,6 +59,7 @@ type settings struct {
 	SoftBounce     bool     `conf:"soft_bounce"`
 	InetProtocols  []string `conf:"inet_protocols"`
 
+	ClientCerts      string   `conf:"relay_clientcerts"`
 	ContentFilter    string   `conf:"content_filter"`
 	ReceiveOverrides []string `conf:"receive_override_options"`
 	RewriteClients   []string `conf:"local_header_rewrite_clients"`
@@ -73,6 +74,7 @@ type settings struct {
 	codes        replyCodes
 	recipientSet recipientParams
 	dns          dns.Settings
+	starttls     tlsParams
 
 	discard ehlo.Set
 	bareLF  bareLFPolicy
@@ -147,7 +149,7 @@ func (p bareLFPolicy) end() smtpio.EndOfData {
 // decode reads the settings and checks what the parameter table cannot.
 func decode(c *config.Config) (*settings, error) {
 	s := &settings{}
-	for _, part := range []any{s, &s.lists, &s.codes, &s.recipientSet, &s.dns} {
+	for _, part := range []any{s, &s.lists, &s.codes, &s.recipientSet, &s.dns, &s.starttls} {
 		if err := c.Decode(part); err != nil {
 			return nil, err
 		}

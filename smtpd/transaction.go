@@ -50,6 +50,8 @@ type mailParams struct {
 	ret       dsn.Ret
 	envID     string // decoded
 	utf8      bool
+	// requireTLS: the sender asked for REQUIRETLS (RFC 8689 §2).
+	requireTLS bool
 }
 
 func (t *transaction) queueID() string {

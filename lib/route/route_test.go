@@ -264,3 +264,59 @@ func TestUnixSocket(t *testing.T) {
 		t.Errorf("%v, %v", plan, err)
 	}
 }
+
+// The name of a host and its addresses are authentic each for itself, and a host
+// knows what it is an alias of (DANE needs all of it, decision 1 the first).
+func TestAuthenticity(t *testing.T) {
+	m := dnstest.Map{
+		MXs: map[string][]dns.MX{
+			"signed.test":   {{Host: "mx.signed.test", Pref: 1}, {Host: "mx.plain.test", Pref: 2}, {Host: "alias.signed.test", Pref: 3}, {Host: "out.signed.test", Pref: 4}},
+			"unsigned.test": {{Host: "mx.signed.test", Pref: 1}},
+		},
+		CNAMEs: map[string]string{"alias.signed.test": "mx2.signed.test", "out.signed.test": "mx2.plain.test"},
+		Hosts: map[string][]string{
+			"mx.signed.test": {"192.0.2.1"}, "mx2.signed.test": {"192.0.2.2"}, "mx.plain.test": {"192.0.2.3"}, "mx2.plain.test": {"192.0.2.4"},
+			"table.test": {"192.0.2.9"},
+		},
+		Authentic: []string{"signed.test", "mx.signed.test", "mx2.signed.test", "alias.signed.test", "out.signed.test"},
+	}
+	for _, tc := range []struct{ name, dest, want string }{
+		{"a signed MX", "signed.test", "mx.signed.test name addr; mx.plain.test name; alias.signed.test name addr mx2.signed.test; out.signed.test name mx2.plain.test"},
+		{"an unsigned MX", "unsigned.test", "mx.signed.test addr"},
+		{"no look-up leads to a host in brackets", "[mx.plain.test]", "mx.plain.test name"},
+		{"nor to an address", "[192.0.2.7]", "192.0.2.7 name"},
+		{"a signed domain without MX", "mx.signed.test", "mx.signed.test name addr"},
+		{"an unsigned domain without MX", "mx.plain.test", "mx.plain.test"},
+		{"addresses from the host table", "[local.test]", "local.test name"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := base()
+			c.Resolver, c.IPv6, c.HostNative = m, false, true
+			d, err := Parse(tc.dest, Syntax{DefaultPort: 25})
+			if err != nil {
+				t.Fatal(err)
+			}
+			plan, err := c.Hosts(context.Background(), d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var hosts []string
+			for _, h := range plan.Hosts {
+				text := h.Name
+				if h.Authentic {
+					text += " name"
+				}
+				if h.AddrAuthentic {
+					text += " addr"
+				}
+				if h.Canonical != "" {
+					text += " " + h.Canonical
+				}
+				hosts = append(hosts, text)
+			}
+			if got := strings.Join(hosts, "; "); got != tc.want {
+				t.Errorf("%s\nwant %s", got, tc.want)
+			}
+		})
+	}
+}

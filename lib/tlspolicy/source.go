@@ -32,7 +32,7 @@ type Settings struct {
 	Reuse        bool
 	RawKeys      bool
 
-	InsecureMX         string // tls_dane_insecure_mx_policy: may, encrypt, dane
+	InsecureMX         string // smtp_tls_dane_insecure_mx_policy: may, encrypt, dane
 	ForceInsecureTLSA  bool   // tls_force_insecure_host_tlsa_lookup
 	DANEDigests        string // tls_dane_digests
 	DNSSEC             bool   // dns_support_level = dnssec, and host_lookup has dns
@@ -73,7 +73,7 @@ func Load(c *config.Config, lmtp bool) (Settings, error) {
 		ServerName:         str("tls_servername"),
 		Reuse:              yes("tls_connection_reuse"),
 		RawKeys:            yes("tls_enable_rpk"),
-		InsecureMX:         str("tls_dane_insecure_mx_policy"),
+		InsecureMX:         c.Str("smtp_tls_dane_insecure_mx_policy"),
 		ForceInsecureTLSA:  yes("tls_force_insecure_host_tlsa_lookup"),
 		DANEDigests:        c.Str("tls_dane_digests"),
 		DNSSEC:             str("dns_support_level") == "dnssec" && slices.Contains(config.SplitList(str("host_lookup")), "dns"),
@@ -101,7 +101,7 @@ func (s *Settings) check() error {
 		bad(s.Prefix+"tls_security_level", s.SecurityLevel, strings.Join(levelsToConfigure(), ", "))
 	}
 	if !slices.Contains([]string{"may", "encrypt", "dane"}, s.InsecureMX) {
-		bad(s.Prefix+"tls_dane_insecure_mx_policy", s.InsecureMX, "may, encrypt or dane")
+		bad("smtp_tls_dane_insecure_mx_policy", s.InsecureMX, "may, encrypt or dane")
 	}
 	if _, err := dane.ParseDigests(s.DANEDigests); err != nil {
 		errs = append(errs, fmt.Errorf("parameter tls_dane_digests: %w", err))
