@@ -152,3 +152,33 @@ func TestServiceThatOverridesAnotherIsReported(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
+
+// An absent level means the latest one; a lower one brings back old defaults; a
+// malformed one is an error of its own line.
+func TestCompatibilityLevel(t *testing.T) {
+	for _, tt := range []struct{ line, relay, append string }{
+		{"", "", "no"},
+		{"compatibility_level = 3.6\n", "", "no"},
+		{"compatibility_level = 1\n", "mx.example", "no"},
+		{"compatibility_level = 0\n", "mx.example", "yes"},
+		{"compatibility_level = $old\nold = 0.1\n", "mx.example", "yes"},
+	} {
+		c := mustLoad(t, "mydestination = mx.example\n"+tt.line)
+		if relay, add := c.Str("relay_domains"), c.Bool("append_dot_mydomain"); relay != tt.relay || add != (tt.append == "yes") {
+			t.Errorf("%q: relay_domains = %s, append_dot_mydomain = %t", tt.line, relay, add)
+		}
+	}
+	for _, value := range []string{"", "new", "3.6.1.9", "-1", "3.x", "$myhostname"} {
+		_, err := load(t, "myhostname = mx.example\ncompatibility_level = "+value+"\n")
+		if err == nil || !strings.Contains(err.Error(), "main.cf, line 2: parameter compatibility_level: bad value ") {
+			t.Errorf("%q: %v", value, err)
+		}
+	}
+	got := mustLoad(t, "compatibility_level = 99\n").Problems("master.cf", nil)
+	if len(got) != 1 || !strings.HasSuffix(got[0], "main.cf, line 1: parameter compatibility_level: 99 is later than this release knows: it means 3.11") {
+		t.Errorf("99: %q", got)
+	}
+	if got := mustLoad(t, "compatibility_level = 3.11\n").Problems("master.cf", nil); len(got) != 0 {
+		t.Errorf("3.11: %q", got)
+	}
+}
