@@ -155,11 +155,8 @@ func copyTree(from, to string) error {
 		if err != nil {
 			return err
 		}
-		if skipped[path] {
-			if e.IsDir() {
-				return filepath.SkipDir
-			}
-			return nil // .git of a second work tree is a file; SkipDir would end the walk
+		if skipped[path] && e.IsDir() {
+			return filepath.SkipDir
 		}
 		target := filepath.Join(to, path)
 		switch {
