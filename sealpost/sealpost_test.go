@@ -89,7 +89,7 @@ func TestCheckNamesTheMistake(t *testing.T) {
 		{"log file", "maillog_file = /etc/x", "", 1, []string{`fatal: maillog_file "/etc/x" is in none of the directories of maillog_file_prefixes (`}},
 		{"port", "", "127.0.0.1:nosuch inet n - n - - master", 1, []string{`master.cf: line 2: service name 127.0.0.1:nosuch: unknown port "nosuch"`}},
 		{"fields", "", "y unix n - n -", 1, []string{"master.cf: line 2: bad field count: 6 fields, 8 are needed"}},
-		{"program", "", "y unix n - n - - nosuch", 0, []string{"master.cf: line 2: service y: there is no program ", "/nosuch, and mail for this service stays in the queue: postconf -M# y/unix"}},
+		{"program", "", "y unix n - n - - nosuch", 0, []string{"master.cf: line 2: service y does not work: there is no program ", "/nosuch; comment it out with postconf -M# y/unix"}},
 		{"override", "", "y unix n - n - - master\n  -o maximal_backoff_time=soon", 0, []string{`master.cf: line 2: service y does not start: -o: parameter maximal_backoff_time: bad value "soon"`}},
 	}
 	for _, tt := range tests {
