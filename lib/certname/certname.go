@@ -96,7 +96,7 @@ func (m Matcher) Match(expected, name string) bool {
 		return name == expected
 	}
 	labels, ok := strings.CutSuffix(expected, "."+rest)
-	return ok && labels != "" && (m.MultiLabel || !strings.Contains(labels, "."))
+	return ok && (m.MultiLabel || !strings.Contains(labels, "."))
 }
 
 // Find gives the first expected name that one of the names has, with that name.

@@ -35,7 +35,7 @@ func ParseProbe(probe string) (name string, qtype uint16, err error) {
 	}
 	qtype, known := dns.StringToType[strings.ToUpper(kind)]
 	if !known || name != "." && !ValidHostname(name) {
-		return "", 0, fmt.Errorf("%q: want type:name, such as ns:.", probe)
+		return "", 0, fmt.Errorf("%q: want type:name, such as \"ns:.\"", probe)
 	}
 	return canonical(name), qtype, nil
 }

@@ -11,7 +11,7 @@
 //	policy_domain=NAME          the domain whose policy it is
 //	mx_host_pattern=PATTERN     a name that an MX host may have; repeated
 //	{policy_string = TEXT}      one line of the policy, for reports; repeated
-//	policy_ttl=SECONDS          for reports
+//	policy_ttl=TIME             for reports
 //	policy_failure=TYPE         why the policy cannot be kept (RFC 8460 §4.3)
 //
 // A pattern is a host name or "*." before a domain, where "*" stands for exactly
@@ -56,7 +56,7 @@ type Attributes struct {
 	Domain     string // lower case, without trailing dot
 	MXPatterns []string
 	Strings    []string
-	TTL        string // digits
+	TTL        string // digits, with an optional unit
 	Failure    string
 }
 
@@ -89,7 +89,7 @@ func (a *Attributes) Set(name, value string) error {
 		}
 		return a.once(&a.Failure, strings.ToLower(value), bad)
 	case "policy_ttl":
-		if value == "" || len(value) > 10 || strings.Trim(value, "0123456789") != "" {
+		if digits := strings.TrimRight(value, "smhdw"); len(value)-len(digits) > 1 || digits == "" || len(digits) > 10 || strings.Trim(digits, "0123456789") != "" {
 			return bad(ErrValue)
 		}
 		return a.once(&a.TTL, value, bad)

@@ -50,6 +50,9 @@ func TestAttributes(t *testing.T) {
 		{"a pattern with NUL", [][2]string{{"mx_host_pattern", "a\x00b.test"}}, ErrValue},
 		{"a negative time", [][2]string{{"policy_ttl", "-1"}}, ErrValue},
 		{"an endless time", [][2]string{{"policy_ttl", "99999999999"}}, ErrValue},
+		{"a time with a unit", [][2]string{{"policy_ttl", "7d"}}, nil},
+		{"a time with two units", [][2]string{{"policy_ttl", "7dd"}}, ErrValue},
+		{"a unit alone", [][2]string{{"policy_ttl", "d"}}, ErrValue},
 		{"an unknown failure", [][2]string{{"policy_failure", "no"}}, ErrValue},
 		{"another attribute", [][2]string{{"match", "x"}}, ErrAttribute},
 	}

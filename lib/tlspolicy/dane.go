@@ -32,15 +32,15 @@ func change(p *Policy, to Level, reason string) *Error {
 // records give.
 func (q *query) dane(ctx context.Context, p *Policy) *Error {
 	if why := q.unsuitable(); why != "" {
-		q.warn("%s: %s configured with %s", q.origin, p.Level, why)
+		q.warn("%s: %s configured with %s", q.site.Nexthop, p.Level, why)
 		if p.Level == DANEOnly {
 			return fail("4.7.5", textConfig, nil)
 		}
 		return change(p, May, why)
 	}
+	q.probeOnce(ctx)
 	level := p.Level
 	if !q.site.HostAuthentic {
-		q.probeOnce(ctx)
 		switch {
 		case p.Level == DANEOnly, q.set.InsecureMX == "may":
 			return change(p, May, textUnsigned)
@@ -49,8 +49,6 @@ func (q *query) dane(ctx context.Context, p *Policy) *Error {
 		default:
 			level = HalfDANE
 		}
-	} else {
-		q.probed.Store(true)
 	}
 	base, records, err := q.records(ctx)
 	if err != nil {
@@ -102,7 +100,7 @@ func (q *query) unsuitable() string {
 	case q.resolver == nil || !q.set.DNSSEC:
 		return "dnssec lookups disabled"
 	case q.set.IgnoreMXError:
-		return "ignore_mx_lookup_error = yes"
+		return "MX lookup errors ignored"
 	case len(q.digests) == 0:
 		return "no digest in tls_dane_digests"
 	}
@@ -144,10 +142,15 @@ func (q *query) lookupFailed(err error) *Error {
 	return fail("4.7.5", fmt.Sprintf("TLSA lookup error for %s:%d", q.site.Host, q.site.Port), err)
 }
 
-// probeOnce sends dnssec_probe when an answer was not validated, once in the life
-// of the process, and says when it seems that none ever will be.
+// probeOnce sends dnssec_probe when an answer was not validated and none was
+// before, once in the life of the process, and says when it seems that none ever
+// will be.
 func (q *query) probeOnce(ctx context.Context) {
-	if q.set.Probe == "" || !q.probed.CompareAndSwap(false, true) {
+	if q.site.AddrAuthentic {
+		q.probed.Store(true)
+		return
+	}
+	if _, literal := dns.Literal(q.site.Host); literal || !q.probed.CompareAndSwap(false, true) {
 		return
 	}
 	if err := q.resolver.Probe(ctx, q.set.Probe); err != nil {

@@ -33,33 +33,23 @@ type entry struct {
 	ignored      []string // attributes at level none, which has none
 }
 
-var (
-	errLevel      = errors.New("invalid security level")
-	errAttribute  = errors.New("invalid attribute")
-	errAtLevel    = errors.New("attribute is invalid at this security level")
-	errEmptyValue = errors.New("attribute has no value")
-	errRepeated   = errors.New("attribute is specified multiple times")
-	errValue      = errors.New("attribute has an invalid value")
-	errTooLong    = errors.New("result of the table is too long")
-)
-
 // parseEntry reads the result of a policy table: a level, then name=value
 // attributes between white space or commas. An attribute whose value has blanks is
 // written {name = value}.
 func parseEntry(text string) (entry, error) {
 	if len(text) > maxEntry {
-		return entry{}, errTooLong
+		return entry{}, errors.New("the result of the table is too long")
 	}
 	words := confline.Split(text, confline.Comma)
 	if len(words) == 0 {
-		return entry{}, fmt.Errorf("%w: %q", errLevel, text)
+		return entry{}, fmt.Errorf("invalid empty policy")
 	}
 	if len(words) > maxAttributes {
-		return entry{}, errTooLong
+		return entry{}, errors.New("the result of the table is too long")
 	}
 	level, ok := ParseLevel(words[0])
 	if !ok {
-		return entry{}, fmt.Errorf("%w: %q", errLevel, words[0])
+		return entry{}, fmt.Errorf("invalid security level %q", words[0])
 	}
 	e := entry{level: level}
 	for _, word := range words[1:] {
@@ -72,7 +62,7 @@ func parseEntry(text string) (entry, error) {
 		}
 		name, value, ok := strings.Cut(word, "=")
 		if !ok {
-			return entry{}, fmt.Errorf("%w: %q: want name=value", errAttribute, word)
+			return entry{}, fmt.Errorf("malformed attribute/value pair %q: missing '=' after attribute name", word)
 		}
 		name, value = strings.ToLower(strings.TrimSpace(name)), strings.TrimSpace(value)
 		if err := e.set(name, value); err != nil {
@@ -82,61 +72,72 @@ func parseEntry(text string) (entry, error) {
 	return e, nil
 }
 
-// set takes one attribute.
+// set takes one attribute. The texts of errors are Postfix's.
 func (e *entry) set(name, value string) error {
-	wrong := func(err error) error { return fmt.Errorf("%w: %s=%s", err, name, value) }
 	if mtasts.Is(name) {
 		if e.sts == nil {
 			e.sts = new(mtasts.Attributes)
 		}
 		return e.sts.Set(name, value)
 	}
-	if value == "" && name != "exclude" {
-		return wrong(errEmptyValue)
+	if value == "" && name != "exclude" && slices.Contains(attributes(), name) {
+		return fmt.Errorf("attribute %q has empty value", name)
 	}
+	badValue := func() error { return fmt.Errorf("attribute %q has bad value: %q", name, value) }
 	switch name {
 	case "match":
-		return e.setMatch(value, wrong)
+		return e.setMatch(value)
 	case "protocols":
-		return once(&e.protocols, value, wrong)
+		return once(&e.protocols, name, value)
 	case "ciphers":
 		if !slices.Contains([]string{"export", "low", "medium", "high", "null"}, strings.ToLower(value)) {
-			return wrong(errValue)
+			return badValue()
 		}
-		return once(&e.ciphers, strings.ToLower(value), wrong)
+		return once(&e.ciphers, name, strings.ToLower(value))
 	case "exclude":
 		if e.hasExclude {
-			return wrong(errRepeated)
+			return repeated(name)
 		}
 		e.exclude, e.hasExclude = value, true
 	case "tafile":
 		if !e.level.UsesPKIX() {
-			return wrong(errAtLevel)
+			return e.notHere(name)
 		}
 		e.trustAnchors = append(e.trustAnchors, value)
 	case "servername":
 		if lower := strings.ToLower(value); lower != "hostname" && lower != "nexthop" && !dns.ValidHostname(value) {
-			return wrong(errValue)
+			return fmt.Errorf("%q specifies an invalid hostname", name+"="+value)
 		}
-		return once(&e.serverName, value, wrong)
+		return once(&e.serverName, name, value)
 	case "connection_reuse", "enable_rpk":
 		lower := strings.ToLower(value)
 		if lower != "yes" && lower != "no" {
-			return wrong(errValue)
+			return badValue()
 		}
 		if name == "enable_rpk" {
-			return once(&e.rpk, lower, wrong)
+			return once(&e.rpk, name, lower)
 		}
-		return once(&e.reuse, lower, wrong)
+		return once(&e.reuse, name, lower)
 	default:
-		return wrong(errAttribute)
+		return fmt.Errorf("invalid attribute name: %q", name)
 	}
 	return nil
 }
 
-func once(field *string, value string, wrong func(error) error) error {
+// attributes are the names that set knows, but for those of STS.
+func attributes() []string {
+	return []string{"match", "protocols", "ciphers", "exclude", "tafile", "servername", "connection_reuse", "enable_rpk"}
+}
+
+func (e *entry) notHere(name string) error {
+	return fmt.Errorf("attribute %q invalid at security level %q", name, e.level.String())
+}
+
+func repeated(name string) error { return fmt.Errorf("attribute %q is specified multiple times", name) }
+
+func once(field *string, name, value string) error {
 	if *field != "" {
-		return wrong(errRepeated)
+		return repeated(name)
 	}
 	*field = value
 	return nil
@@ -144,13 +145,13 @@ func once(field *string, value string, wrong func(error) error) error {
 
 // setMatch adds to the list that a certificate is matched against: fingerprints
 // between "|", names and strategies between ":".
-func (e *entry) setMatch(value string, wrong func(error) error) error {
+func (e *entry) setMatch(value string) error {
 	separator := ":"
 	switch {
 	case e.level == Fingerprint:
 		separator = "|"
 	case !e.level.UsesPKIX():
-		return wrong(errAtLevel)
+		return e.notHere("match")
 	}
 	for _, word := range strings.Split(value, separator) {
 		if word = strings.TrimSpace(word); word != "" {
@@ -158,7 +159,7 @@ func (e *entry) setMatch(value string, wrong func(error) error) error {
 		}
 	}
 	if len(e.match) == 0 {
-		return wrong(errEmptyValue)
+		return fmt.Errorf("attribute %q has empty value", "match")
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package tlspolicy
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"sealpost/lib/idn"
@@ -36,6 +35,7 @@ func (q *query) siteLevel(ctx context.Context, name string) (Level, bool, *Error
 		text, found, err := q.perSite.Lookup(ctx, key)
 		if err != nil {
 			q.warn("%v", err)
+			q.warn("%stls_per_site: next-hop destination %q: per-site table lookup error", q.set.Prefix, q.site.Nexthop)
 			return None, false, fail("4.3.0", textLookup, err)
 		}
 		if !found {
@@ -43,8 +43,8 @@ func (q *query) siteLevel(ctx context.Context, name string) (Level, bool, *Error
 		}
 		l, ok := siteLevels[strings.ToUpper(strings.TrimSpace(text))]
 		if !ok {
-			q.origin = fmt.Sprintf("%stls_per_site, %q", q.set.Prefix, key)
-			return None, false, q.misconfigured(fmt.Errorf("unknown TLS policy %q", text))
+			q.warn("%stls_per_site: unknown TLS policy '%s' for next-hop destination %s", q.set.Prefix, text, key)
+			return None, false, fail("4.7.5", textConfig, nil)
 		}
 		return l, true, nil
 	}

@@ -14,6 +14,7 @@ import (
 const (
 	textConfig = "client TLS configuration problem"
 	textLookup = "Temporary lookup error"
+	textNoUse  = "server unavailable or unable to receive mail"
 )
 
 // query is one Lookup on its way.
@@ -56,11 +57,9 @@ func (q *query) run(ctx context.Context) (*Policy, *Error) {
 	if err := q.adjust(); err != nil {
 		return nil, err
 	}
-	listed, err := q.sts()
-	if err != nil {
+	if err := q.sts(); err != nil {
 		return nil, err
 	}
-	q.host.Authentic = q.host.Authentic || listed
 	p := &Policy{Initial: q.entry.level, Level: q.entry.level, Wrapper: q.set.WrapperMode, STS: q.entry.sts,
 		HostAuthentic: q.host.Authentic, Matcher: certname.Matcher{MultiLabel: q.set.MultiLabelWildcard}}
 	if p.Level == DANE || p.Level == DANEOnly {
@@ -121,7 +120,8 @@ func (q *query) policyMaps(ctx context.Context, level Level) *Error {
 		text, found, err := lookup(ctx, key)
 		if err != nil {
 			q.warn("%v", err)
-			return fail("4.3.0", textLookup, err)
+			q.warn("%stls_policy_maps, next-hop destination %q: policy table lookup error", q.set.Prefix, q.site.Nexthop)
+			return fail("4.7.5", textConfig, err)
 		}
 		if !found {
 			continue
@@ -148,31 +148,34 @@ func (q *query) adjust() *Error {
 			q.warn("%s: opportunistic TLS encryption is not appropriate for unix-domain destinations.", q.origin)
 			*level = None
 		case *level == DANE || *level == DANEOnly:
-			return q.misconfigured(fmt.Errorf("the %q security level is invalid for delivery via unix-domain sockets", *level))
+			q.warn("%s: the %q security level is invalid for delivery via unix-domain sockets", q.site.Nexthop, level.String())
+			return fail("4.7.5", textConfig, nil)
 		}
 	}
 	if q.set.WrapperMode && *level < Encrypt {
 		q.warn("%stls_wrappermode requires \"%stls_security_level = encrypt\" (or stronger)", q.set.Prefix, q.set.Prefix)
-		return fail("4.7.5", textConfig, nil)
+		return fail("4.3.0", textNoUse, nil)
 	}
 	return nil
 }
 
-// sts holds the host's name against the patterns of an STS policy. listed: they
-// are enforced and have it.
-func (q *query) sts() (listed bool, err *Error) {
+// sts holds the host's name against the patterns of an STS policy. A name that they
+// allow is authentic, and it is the one that the certificate must have, whatever
+// CNAME records say (RFC 8461 §4.1).
+func (q *query) sts() *Error {
 	sts, level := q.entry.sts, q.entry.level
 	if !q.set.EnforceSTSPatterns || !sts.Restricts() || !level.Mandatory() || level.UsesTLSA() {
-		return false, nil // DANE comes before STS (RFC 8461 §2)
+		return nil // DANE comes before STS (RFC 8461 §2)
 	}
 	if !sts.Allows(q.site.Host) {
 		domain := sts.Domain
 		if domain == "" {
 			domain = q.site.Domain
 		}
-		return false, fail("4.7.5", fmt.Sprintf("MX name '%s' does not match STS MX pattern for '%s'", q.site.Host, domain), nil)
+		return fail("4.7.5", fmt.Sprintf("MX name '%s' does not match STS MX pattern for '%s'", q.site.Host, domain), nil)
 	}
-	return true, nil
+	q.host = Name{strings.ToLower(strings.TrimSuffix(q.site.Host, ".")), Hostname, true}
+	return nil
 }
 
 // finish fills in what the level in effect needs.
@@ -231,7 +234,8 @@ func (q *query) serverName(p *Policy) *Error {
 		return nil
 	default:
 		if !dns.ValidHostname(name) {
-			return q.misconfigured(fmt.Errorf("%w: servername=%s", errValue, name))
+			q.warn("%q specifies an invalid hostname", q.set.Prefix+"tls_servername = "+name)
+			return fail("4.7.5", textConfig, nil)
 		}
 	}
 	if dns.ValidHostname(name) { // an address is never sent (RFC 6066 §3)
@@ -248,6 +252,10 @@ func (q *query) fingerprints(p *Policy) *Error {
 	list, err := fingerprints(words, q.set.Digest)
 	if err != nil {
 		return q.misconfigured(err)
+	}
+	if len(list) == 0 {
+		q.warn("nexthop domain %s: configured at fingerprint security level, but with no fingerprints to match.", q.site.Nexthop)
+		return fail("4.7.5", textConfig, nil)
 	}
 	p.Fingerprints, p.Digest = list, strings.ToLower(q.set.Digest)
 	return nil

@@ -35,7 +35,7 @@ func matchNames(words []string, site Site, host Name) ([]Name, error) {
 			add(host)
 		default:
 			if _, literal := dns.Literal(word); !literal && !dns.ValidHostname(strings.TrimPrefix(word, ".")) {
-				return nil, fmt.Errorf("%w: match=%s", errValue, word)
+				return nil, fmt.Errorf("%q is neither a strategy nor a name to match", word)
 			}
 			add(Name{word, Explicit, true})
 		}
@@ -64,14 +64,11 @@ func fingerprints(words []string, digest string) ([]string, error) {
 	for _, word := range words {
 		text := strings.ToLower(strings.ReplaceAll(word, ":", ""))
 		if raw, err := hex.DecodeString(text); err != nil || len(raw) != size {
-			return nil, fmt.Errorf("%w: fingerprint %q is not one of %s: want %d bytes in hexadecimal", errValue, word, digest, size)
+			return nil, fmt.Errorf("fingerprint %q is not one of %s: want %d bytes in hexadecimal", word, digest, size)
 		}
 		if !slices.Contains(list, text) {
 			list = append(list, text)
 		}
-	}
-	if len(list) == 0 {
-		return nil, fmt.Errorf("no fingerprint to match: give match=, or set tls_fingerprint_cert_match")
 	}
 	return list, nil
 }
