@@ -90,6 +90,10 @@ func TestCheckNamesTheMistake(t *testing.T) {
 		{"port", "", "127.0.0.1:nosuch inet n - n - - master", 1, []string{`master.cf: line 2: service name 127.0.0.1:nosuch: unknown port "nosuch"`}},
 		{"fields", "", "y unix n - n -", 1, []string{"master.cf: line 2: bad field count: 6 fields, 8 are needed"}},
 		{"program", "", "y unix n - n - - nosuch", 0, []string{"master.cf: line 2: service y does not work: there is no program ", "/nosuch; comment it out with postconf -M# y/unix"}},
+		{"TLS level of OpenSSL's debugging", "smtpd_tls_loglevel = 4", "", 0, []string{`line 9: parameter smtpd_tls_loglevel: log level "4": packets of a handshake cannot be logged`}},
+		{"TLS cipher of a service", "", "y unix n - n - - master\n  -o smtpd_tls_exclude_ciphers=XYZZY", 0, []string{`master.cf: line 2: service y: parameter smtpd_tls_exclude_ciphers: excluded cipher "XYZZY" is not known`}},
+		{"TLS within its means", "smtpd_tls_protocols = >=TLSv1.2\nsmtpd_tls_exclude_ciphers = aNULL, RC4", "", 0, nil},
+		{"TLS certificate file", "smtpd_tls_chain_files = /nonexistent/chain.pem", "", 0, []string{"main.cf: TLS of smtpd: open /nonexistent/chain.pem: no such file"}},
 		{"override", "", "y unix n - n - - master\n  -o maximal_backoff_time=soon", 0, []string{`master.cf: line 2: service y does not start: -o: parameter maximal_backoff_time: bad value "soon"`}},
 	}
 	for _, tt := range tests {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -51,24 +52,36 @@ func (c *cache) put(s *session) bool {
 	return true
 }
 
-// take gives the connection that was used last under a label: the longer ones
-// idle, the sooner they can go. A connection that died meanwhile is closed here.
-func (c *cache) take(label string) *session {
-	for {
-		c.mu.Lock()
-		list := c.byKey[label]
-		if len(list) == 0 {
-			c.mu.Unlock()
-			return nil
-		}
-		s := list[len(list)-1]
-		c.remove(s)
-		c.mu.Unlock()
+// take gives the connection that was used last under a label, of those that fit:
+// the longer the others idle, the sooner they can go. A connection that died
+// meanwhile is closed here.
+func (c *cache) take(label string, fits func(*session) bool) *session {
+	c.mu.Lock()
+	list := slices.Clone(c.byKey[label])
+	c.mu.Unlock()
+	for _, s := range slices.Backward(list) {
 		if c.now().Sub(s.idleSince) < c.limit && !s.Pending() {
-			return s
+			if fits(s) && c.claim(label, s) {
+				return s
+			}
+			continue
 		}
-		s.Close()
+		if c.claim(label, s) {
+			s.Close()
+		}
 	}
+	return nil
+}
+
+// claim takes an idle session out of the cache; false when another one did.
+func (c *cache) claim(label string, s *session) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !slices.Contains(c.byKey[label], s) {
+		return false
+	}
+	c.remove(s)
+	return true
 }
 
 // remove takes a session out of both lists. The mutex is held.

@@ -12,6 +12,8 @@ import (
 	"sealpost/lib/route"
 )
 
+func anySession(*session) bool { return true }
+
 func cachingRequest(nexthop string) *mailproto.DeliveryRequest {
 	r := request(nexthop, "a@b.test")
 	r.Flags |= mailproto.DeliverConnLoad | mailproto.DeliverConnStore
@@ -62,7 +64,7 @@ func TestReuseLimits(t *testing.T) {
 	now = now.Add(301 * time.Second)
 	f.cache.limit = time.Hour
 	f.run(t, cachingRequest(s.nexthop())) // uses it, and ends it for its age
-	if f.cache.take(destLabel(route.Destination{Text: s.nexthop()})) != nil {
+	if f.cache.take(destLabel(route.Destination{Text: s.nexthop()}), anySession) != nil {
 		t.Error("a connection is kept beyond smtp_connection_reuse_time_limit")
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"sealpost/lib/address"
 	"sealpost/lib/agent"
 	"sealpost/lib/dsn"
+	"sealpost/lib/hop"
 	"sealpost/lib/maillog"
 	"sealpost/lib/mailproto"
 	"sealpost/lib/route"
@@ -24,6 +25,8 @@ type client struct {
 	syntax route.Syntax
 	cache  *cache
 	dial   dialer
+	tls    policies
+	engine hop.Engine
 	now    func() time.Time
 	flags  deliveryFlags
 	// always are the destinations with connection caching without demand.
@@ -58,6 +61,8 @@ type walk struct {
 	tried    map[string]bool
 	sessions int                 // that got past EHLO
 	last     *smtpclient.Failure // why the remaining recipients remain
+	// status is the tls= field: what was decided about the last host.
+	status status
 	// fallback: the current destination is one of smtp_fallback_relay.
 	fallback bool
 }
@@ -176,24 +181,12 @@ func (w *walk) external(ctx context.Context, addr string) (string, error) {
 // destination tries the hosts of one destination. stop: no other destination is
 // to be tried, because this system is an exchanger of this one.
 func (w *walk) destination(ctx context.Context, dest route.Destination, final bool) (stop bool) {
+	w.status = status{}
 	caching := w.caching(ctx, dest)
-	label := destLabel(dest)
 	if caching.load {
-		for w.sessionsLeft() {
-			s := w.cache.take(label)
-			if s == nil {
-				break
-			}
-			w.log.Verbosef("%s: using cached connection to %s for %s", w.req.QueueID, s.Host.Relay(), dest.Text)
-			w.tried[s.Host.Endpoint()] = true
-			if w.attempt(ctx, s, caching, false) {
-				delete(w.tried, s.Host.Endpoint()) // it was dead: the host is as good as new
-				continue
-			}
-			w.sessions++
-			if len(w.rcpts) == 0 {
-				return false
-			}
+		w.reuseDestination(ctx, dest, caching)
+		if len(w.rcpts) == 0 {
+			return false
 		}
 	}
 	plan, err := w.route.Hosts(ctx, dest)
@@ -237,71 +230,65 @@ func (w *walk) sessionsLeft() bool {
 // host tries one host: over an idle connection when there is one, else over a
 // new one. last: no other host is left; lastDest: no other destination is left.
 func (w *walk) host(ctx context.Context, dest route.Destination, h route.Host, caching caching, last, lastDest bool) {
-	// The session that follows may be the last one allowed.
-	final := last || lastDest && w.set.sessionLimit > 0 && w.sessions+1 >= w.set.sessionLimit
-	if caching.load {
-		for {
-			s := w.cache.take(endpLabel(h))
-			if s == nil {
-				break
-			}
-			w.log.Verbosef("%s: using cached connection to %s", w.req.QueueID, h.Relay())
-			s.Host = h
-			if !w.attempt(ctx, s, caching, final) {
-				w.sessions++
-				return
-			}
-		}
-	}
-	nc, err := w.dial(ctx, h)
-	if err != nil {
-		f := smtpclient.Unreachable(h, err)
-		w.log.Log(maillog.Info, &maillog.ConnectFailure{QueueID: w.req.QueueID, Reason: f.Status.Reason})
+	p, f := w.decide(ctx, dest, h)
+	if f != nil {
 		w.last = f
 		return
 	}
-	s := newSession(nc, h, w.set, w.now())
-	stop := context.AfterFunc(ctx, func() { nc.Close() })
-	f := w.open(s)
-	stop()
-	if f != nil {
-		w.log.Verbosef("%s: %s: no session: %s", w.req.QueueID, h.Relay(), f.Status.Reason)
-		w.settleAll(ctx, f, h.Relay(), w.stats(s), last)
-		s.Quit()
+	// The session that follows may be the last one allowed.
+	final := last || lastDest && w.set.sessionLimit > 0 && w.sessions+1 >= w.set.sessionLimit
+	if caching.load && w.reuseHost(ctx, p, caching, final) {
 		return
 	}
-	s.destLabel, s.endpLabel = destLabel(dest), endpLabel(h)
+	s := w.connect(ctx, p, last)
+	if s == nil {
+		return
+	}
+	s.destLabel, s.endpLabel, s.key = destLabel(dest), endpLabel(h), p.Policy.Key()
 	w.log.Verbosef("%s: connected to %s, extensions %#x, size limit %d", w.req.QueueID, h.Relay(), s.Facts.Features.Ext, s.Facts.Features.MaxSize)
-	w.attempt(ctx, s, caching, final)
+	w.attempt(ctx, s, p, caching, final)
 	w.sessions++
 }
 
-// open takes a new connection through greeting and EHLO.
-func (w *walk) open(s *session) *smtpclient.Failure {
-	if f := s.Greeting(w.log); f != nil {
-		return f
+// connect makes a connection on which mail may be offered, or settles recipients
+// by what is in the way of it. A handshake that fails may be followed by one more
+// connection, in the clear.
+func (w *walk) connect(ctx context.Context, p *hostPlan, last bool) *session {
+	h := p.Host
+	for {
+		nc, err := w.dial(ctx, h)
+		if err != nil {
+			f := smtpclient.Unreachable(h, err)
+			w.log.Log(maillog.Info, &maillog.ConnectFailure{QueueID: w.req.QueueID, Reason: f.Status.Reason})
+			w.last = f
+			return nil
+		}
+		s := newSession(nc, h, w.set, w.now())
+		stop := context.AfterFunc(ctx, func() { nc.Close() })
+		f, again := w.open(ctx, s, p)
+		stop()
+		if f == nil {
+			return s
+		}
+		if again {
+			w.log.Verbosef("%s: %s: trying without TLS", w.req.QueueID, h.Relay())
+			s.Close()
+			continue
+		}
+		w.log.Verbosef("%s: %s: no session: %s", w.req.QueueID, h.Relay(), f.Status.Reason)
+		w.settleAll(ctx, f, h.Relay(), w.stats(s), last)
+		s.Quit()
+		return nil
 	}
-	return w.hello(s)
-}
-
-// hello says EHLO and logs what is passed over of the answer.
-func (w *walk) hello(s *session) *smtpclient.Failure {
-	if f := s.Hello(w.log); f != nil {
-		return f
-	}
-	if ignored := s.Facts.Features.Ignored; ignored != 0 && !w.set.discardSilent {
-		w.log.Log(maillog.Info, &maillog.EhloDiscarded{QueueID: w.req.QueueID, Host: s.Host.NameAddr(), Keywords: ignored.Names()})
-	}
-	return nil
 }
 
 // attempt offers the message over a session and settles recipients by the
 // answers. again: the connection had died while idle, and nothing was decided.
-func (w *walk) attempt(ctx context.Context, s *session, caching caching, final bool) (again bool) {
+func (w *walk) attempt(ctx context.Context, s *session, p *hostPlan, caching caching, final bool) (again bool) {
 	nc := s.Conn.NetConn()
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	stats := w.stats(s)
-	t := &transaction{session: s, env: &w.env, rcpts: w.rcpts, probe: w.isProbe(), queueID: w.req.QueueID, log: w.log,
+	t := &transaction{session: s, plan: p, env: &w.env, rcpts: w.rcpts, probe: w.isProbe(), queueID: w.req.QueueID, log: w.log,
 		data: func() content { return w.content(ctx, s) }}
 	f := t.run()
 	stop()
@@ -331,18 +318,8 @@ func (w *walk) attempt(ctx context.Context, s *session, caching caching, final b
 	}
 	w.finishSite(f, final)
 	w.forget()
-	w.release(s, caching)
+	w.release(s, p, caching)
 	return false
-}
-
-// release keeps the session for others or ends it.
-func (w *walk) release(s *session, caching caching) {
-	set := w.set
-	if caching.store && !s.Broken && (set.reuseCountLimit <= 0 || s.uses <= set.reuseCountLimit) &&
-		w.now().Sub(s.began) < set.reuseTimeLimit && w.cache.put(s) {
-		return
-	}
-	s.Quit()
 }
 
 // stats are the request's with what this session adds.
@@ -366,7 +343,7 @@ func (w *walk) sent(ctx context.Context, r *rcpt, s *session, relay string, stat
 		action = dsn.ActionDelivered
 	}
 	w.out.Sent(ctx, agent.Outcome{
-		Recipient: r.Recipient, Relay: relay, Stats: stats, Relayed: hasDSN,
+		Recipient: r.Recipient, Relay: relay, Stats: stats, Relayed: hasDSN, TLS: w.tlsField(),
 		Status: dsn.Status{Code: r.code, Action: action, Reason: r.reply,
 			DiagType: dsn.DiagSMTP, DiagText: r.reply, MTAType: dsn.MTADNS, MTAName: s.Host.Name},
 	})
@@ -374,7 +351,7 @@ func (w *walk) sent(ctx context.Context, r *rcpt, s *session, relay string, stat
 
 // settle gives a recipient its outcome, or leaves it for the next host.
 func (w *walk) settle(ctx context.Context, r *rcpt, f *smtpclient.Failure, relay string, stats mailproto.MsgStats, final bool) {
-	o := agent.Outcome{Recipient: r.Recipient, Relay: relay, Stats: stats, Status: f.Status}
+	o := agent.Outcome{Recipient: r.Recipient, Relay: relay, Stats: stats, Status: f.Status, TLS: w.tlsField()}
 	switch {
 	case f.Soft(final) && !final:
 		if w.last != f {
@@ -464,35 +441,6 @@ func (w *walk) pass(ctx context.Context) {
 	}
 	w.forget()
 }
-
-// caching says whether idle connections may be used and kept for a request.
-type caching struct{ load, store bool }
-
-// caching follows qmgr's demand and the list of destinations that are always
-// cached. A probe must not lengthen the life of a connection.
-func (w *walk) caching(ctx context.Context, dest route.Destination) caching {
-	if w.always != nil {
-		name := dest.Host
-		if dest.Unix != "" {
-			name = dest.Unix
-		}
-		if ok, err := w.always.Match(ctx, name); ok && err == nil {
-			return caching{true, true}
-		}
-	}
-	if !w.set.cacheOnDemand {
-		return caching{}
-	}
-	return caching{
-		load:  w.req.Flags&mailproto.DeliverConnLoad != 0,
-		store: w.req.Flags&mailproto.DeliverConnStore != 0,
-	}
-}
-
-// Labels of the cache. What a message demands of a connection (TLS policy,
-// REQUIRETLS level) becomes part of them.
-func destLabel(d route.Destination) string { return "dest\n" + strings.ToLower(d.Text) }
-func endpLabel(h route.Host) string        { return "endp\n" + h.Endpoint() }
 
 // name is a parameter's name for this program.
 func (set *settings) name(ending string) string {

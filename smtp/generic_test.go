@@ -150,31 +150,6 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-func TestOwnAddresses(t *testing.T) {
-	cfg, err := config.FromMap(map[string]string{"inet_interfaces": "192.0.2.1, loopback-only", "proxy_interfaces": "[2001:db8::1]"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	own, err := ownAddrs(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for _, a := range own {
-		got = append(got, a.String())
-	}
-	if strings.Join(got, " ") != "127.0.0.1 192.0.2.1 ::1 2001:db8::1" {
-		t.Error(got)
-	}
-	cfg, err = config.FromMap(map[string]string{"inet_interfaces": "all"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if own, err = ownAddrs(cfg); err != nil || len(own) == 0 {
-		t.Errorf("%v, %v", own, err)
-	}
-}
-
 func TestBindAddress(t *testing.T) {
 	s := serve(t, script{ehlo: piped})
 	f := newFixture(t, "smtp", map[string]string{"smtp_bind_address": "127.0.0.9"}, nil)

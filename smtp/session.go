@@ -8,6 +8,7 @@ import (
 
 	"sealpost/lib/route"
 	"sealpost/lib/smtpclient"
+	"sealpost/lib/tlsconn"
 )
 
 // session is one connection to a server, past the greeting and EHLO, that one
@@ -19,6 +20,9 @@ type session struct {
 	began time.Time // when the connection was made
 	uses  int       // transactions begun
 	dirty bool      // a transaction was begun and not finished: RSET first
+
+	tls tlsconn.Facts // what the handshake showed; zero in the clear
+	key string        // of the policy that the connection was made under
 	// labels under which the cache knows it.
 	destLabel, endpLabel string
 	idleSince            time.Time

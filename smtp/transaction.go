@@ -38,6 +38,7 @@ type content interface {
 // transaction is one message offered to one server.
 type transaction struct {
 	*session
+	plan  *hostPlan
 	env   *envelope
 	rcpts []*rcpt
 	probe bool // stop after RCPT TO
@@ -64,6 +65,10 @@ func (t *transaction) run() *smtpclient.Failure {
 		return f
 	}
 	reused := t.uses > 0
+	if t.set.blockEarlyReply && t.Facts.Secured && !reused && t.Pending() {
+		return t.unasked()
+	}
+	t.plan.guard(t.session)
 	t.uses++
 	if t.dirty && !t.reset() {
 		t.stale = reused
@@ -110,6 +115,14 @@ func (t *transaction) check() *smtpclient.Failure {
 				t.env.size, f.MaxSize, t.Host.NameAddr())}}
 	}
 	return nil
+}
+
+// unasked is a reply inside TLS before the first mail command: an answer to what
+// somebody else said there first (CVE-2009-3555; smtp_tls_block_early_mail_reply).
+func (t *transaction) unasked() *smtpclient.Failure {
+	t.Broken = true
+	return &smtpclient.Failure{Scope: smtpclient.Site, Broken: true, Status: dsn.Status{Code: "4.7.0",
+		Reason: "host " + t.Host.NameAddr() + " sent a reply before the first mail command"}}
 }
 
 func (t *transaction) accepted() int {

@@ -1,0 +1,217 @@
+// Package hop takes a connection to one host to the point where mail may be
+// offered, under a TLS policy. The client and posttls-finger share it.
+//
+// The order of thought is that of DESIGN.md §6, each step on values of the ones
+// before: destination and policy are given, the request may tighten what is
+// demanded (Hop.Judge), the connection shows facts, the policy's verdict on them
+// says how to go on, and the verdict's slot is the status for the log:
+//
+//	greeting → EHLO → [verdict] → STARTTLS → [verdict] → handshake → [verdict] → EHLO → [verdict]
+//
+// In wrapper mode the handshake comes first.
+package hop
+
+import (
+	"context"
+	"net"
+
+	"sealpost/lib/dsn"
+	"sealpost/lib/maillog"
+	"sealpost/lib/route"
+	"sealpost/lib/smtpclient"
+	"sealpost/lib/tlsconn"
+	"sealpost/lib/tlspolicy"
+)
+
+// Engine makes handshakes; *tlsconn.Client.
+type Engine interface {
+	Handshake(ctx context.Context, nc net.Conn, p *tlspolicy.Policy, peer string) (net.Conn, tlsconn.Facts, error)
+}
+
+// Hop is one host under a policy. It is used for one connection, and for a second
+// one after Open said so.
+type Hop struct {
+	Host   route.Host
+	Policy *tlspolicy.Policy
+	Engine Engine
+	Log    *maillog.Logger
+	// MayRetry: after a handshake that fails, a policy that allows it may send in
+	// the clear (requiretls.md §6.4 e).
+	MayRetry bool
+	// Judge is asked about every verdict of the policy and may tighten it: what the
+	// message itself demands. secret are the extensions announced inside TLS, nil
+	// before they are known. A nil Judge demands nothing.
+	Judge func(f tlspolicy.Facts, secret *smtpclient.Features, v tlspolicy.Verdict) tlspolicy.Verdict
+
+	// Slot is the TLS level's part of the tls= field so far.
+	Slot tlspolicy.Slot
+	// Plain: the handshake failed, and the policy allows to go on without.
+	Plain bool
+
+	// What may be logged on the way; each may be nil.
+	OnHello   func(*smtpclient.Session)
+	OnFailure func(error)         // of a handshake
+	OnSecured func(tlsconn.Facts) // a handshake is done
+	OnInject  func(bytes int)     // the server said more in the clear before it
+}
+
+// Start is the verdict before there is a connection.
+func (h *Hop) Start() tlspolicy.Verdict {
+	return h.verdict(tlspolicy.Facts{Stage: tlspolicy.Before}, nil)
+}
+
+// Open takes a new connection through all phases. again: the handshake failed, and
+// this host may be tried once more, without TLS.
+func (h *Hop) Open(ctx context.Context, s *smtpclient.Session) (facts tlsconn.Facts, f *smtpclient.Failure, again bool) {
+	if h.Policy.Wrapper && !h.Plain {
+		if facts, f, again = h.secure(ctx, s); f != nil {
+			return facts, f, again
+		}
+	}
+	if f = s.Greeting(h.Log); f != nil {
+		return facts, f, false
+	}
+	if f = h.hello(s); f != nil {
+		return facts, f, false
+	}
+	if !s.Facts.Secured {
+		next, f := h.inTheClear(s)
+		if f != nil || next != tlspolicy.StartTLS {
+			return facts, f, false
+		}
+		if facts, f, again = h.secure(ctx, s); f != nil {
+			return facts, f, again
+		}
+		if f = h.hello(s); f != nil {
+			return facts, f, false
+		}
+	}
+	verdict := h.verdict(SecretFacts(s, facts), &s.Facts.Features)
+	if verdict.Action != tlspolicy.Go {
+		return facts, failure(verdict), false
+	}
+	return facts, nil, false
+}
+
+func (h *Hop) hello(s *smtpclient.Session) *smtpclient.Failure {
+	f := s.Hello(h.Log)
+	if f == nil && h.OnHello != nil {
+		h.OnHello(s)
+	}
+	return f
+}
+
+// inTheClear decides after the first EHLO: StartTLS when the server agreed to it,
+// Plaintext when mail may be offered as it is.
+func (h *Hop) inTheClear(s *smtpclient.Session) (tlspolicy.Action, *smtpclient.Failure) {
+	if h.Plain {
+		return tlspolicy.Plaintext, nil
+	}
+	verdict := h.verdict(ClearFacts(s), nil)
+	if verdict.Action == tlspolicy.StartTLS {
+		agreed, f := s.StartTLS()
+		if f != nil || agreed {
+			return tlspolicy.StartTLS, f
+		}
+		facts := ClearFacts(s)
+		facts.Stage = tlspolicy.Refused
+		facts.Reply = dsn.Status{Code: s.Reply.DSN(), Reason: s.Reply.Text()}
+		verdict = h.verdict(facts, nil)
+		if s.Broken && verdict.Action == tlspolicy.Plaintext {
+			return tlspolicy.Skip, smtpclient.Refused(s.Host, &s.Reply) // 421: nothing to go on with
+		}
+	}
+	if verdict.Action != tlspolicy.Plaintext {
+		return tlspolicy.Skip, failure(verdict)
+	}
+	return tlspolicy.Plaintext, nil
+}
+
+// secure makes the handshake and holds what it showed against the policy.
+func (h *Hop) secure(ctx context.Context, s *smtpclient.Session) (facts tlsconn.Facts, f *smtpclient.Failure, again bool) {
+	injected, err := s.Secure(ctx, func(ctx context.Context, nc net.Conn) (secret net.Conn, err error) {
+		secret, facts, err = h.Engine.Handshake(ctx, nc, h.Policy, s.Host.Relay())
+		return secret, err
+	})
+	if err != nil {
+		if h.OnFailure != nil {
+			h.OnFailure(err)
+		}
+		known := ClearFacts(s)
+		known.Stage, known.MayRetry = tlspolicy.Broken, h.MayRetry
+		verdict := h.verdict(known, nil)
+		if verdict.Action == tlspolicy.Reconnect {
+			h.Plain = true
+			h.Slot.Final, h.Slot.Decided = tlspolicy.None.String(), true
+			verdict.Status = dsn.Status{Code: "4.7.5", Reason: "Cannot start TLS: handshake failure"}
+			return facts, failure(verdict), true
+		}
+		return facts, failure(verdict), false
+	}
+	if injected > 0 && h.OnInject != nil {
+		h.OnInject(injected)
+	}
+	if h.OnSecured != nil {
+		h.OnSecured(facts)
+	}
+	if verdict := h.verdict(SecretFacts(s, facts), nil); verdict.Action != tlspolicy.Go {
+		return facts, failure(verdict), false
+	}
+	return facts, nil, false
+}
+
+// Fits is the verdict on a connection that was made before, for whatever message:
+// whether it may serve under this policy and request (decision 5). The caller has
+// made sure that the policies have the same key.
+func (h *Hop) Fits(s *smtpclient.Session, facts tlsconn.Facts) bool {
+	before := h.Slot
+	want, known, secret := tlspolicy.Plaintext, ClearFacts(s), (*smtpclient.Features)(nil)
+	if s.Facts.Secured {
+		want, known, secret = tlspolicy.Go, SecretFacts(s, facts), &s.Facts.Features
+	}
+	if h.verdict(known, secret).Action == want {
+		return true
+	}
+	h.Slot = before
+	return false
+}
+
+// ClearFacts are what is known after EHLO in the clear.
+func ClearFacts(s *smtpclient.Session) tlspolicy.Facts {
+	return tlspolicy.Facts{Stage: tlspolicy.Greeted, Host: s.Host.NameAddr(), Offered: s.Facts.OfferedTLS}
+}
+
+// SecretFacts are what is known after the handshake.
+func SecretFacts(s *smtpclient.Session, facts tlsconn.Facts) tlspolicy.Facts {
+	return tlspolicy.Facts{Stage: tlspolicy.Encrypted, Host: s.Host.NameAddr(), Offered: s.Facts.OfferedTLS, Peer: facts.Peer}
+}
+
+func (h *Hop) verdict(f tlspolicy.Facts, secret *smtpclient.Features) tlspolicy.Verdict {
+	f.Host = h.Host.NameAddr()
+	v := h.Policy.Decide(f)
+	if h.Judge != nil {
+		v = h.Judge(f, secret, v)
+	}
+	h.Slot = v.Slot
+	return v
+}
+
+// failure is a verdict that says no.
+func failure(v tlspolicy.Verdict) *smtpclient.Failure {
+	return &smtpclient.Failure{Scope: smtpclient.Site, Throttle: v.Throttle, Status: v.Status}
+}
+
+// Satisfied reports whether a connection satisfies the level: the last question
+// before MAIL FROM, asked of the connection and not of any verdict.
+func Satisfied(p *tlspolicy.Policy, s *smtpclient.Session, facts tlsconn.Facts) bool {
+	switch {
+	case !p.Level.Mandatory():
+		return true
+	case !s.Facts.Secured:
+		return false
+	case p.Level.MatchesCertificate() && !facts.Peer.Matched:
+		// RFC 7672 §2.2: records that nobody can use still demand TLS, no more.
+		return p.Level.UsesTLSA() && p.Level != tlspolicy.DANEOnly && facts.Peer.Unusable
+	}
+	return true
+}
