@@ -233,7 +233,7 @@ func (c *command) warnBadValues(names []string) {
 }
 
 // lockTimeout is how long an edit waits for others.
-const lockTimeout = 5 * time.Minute
+const lockTimeout = time.Minute
 
 // editFile changes a file in one step, with other edits locked out.
 func (c *command) editFile(path string, edit func(text string) (string, error)) error {

@@ -84,6 +84,7 @@ func (c *control) checkWarn() {
 	}
 	c.checkTables()
 	c.checkOverrides()
+	c.checkTLS()
 	c.checkConfigFiles()
 	if executable(c.master()) == nil {
 		c.checkPrograms(services)

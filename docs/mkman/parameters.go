@@ -12,7 +12,43 @@ import (
 // parameter that the mail system acts on.
 func parameters() string {
 	var b strings.Builder
-	b.WriteString(`Configuration parameters.
+	b.WriteString(mainFile)
+	list := slices.Clone(config.Params())
+	for suffix, fallback := range config.TransportSuffixes() {
+		if p, ok := config.Lookup(fallback); ok && p.Status != config.Known {
+			list = append(list, &config.Param{Name: "TRANSPORT" + suffix, Default: "$" + fallback, Status: config.Implemented,
+				Doc: "The value of " + fallback + " for one transport: its name in master.cf takes the place of TRANSPORT."})
+		}
+	}
+	slices.SortFunc(list, func(a, b *config.Param) int { return strings.Compare(a.Name, b.Name) })
+	for _, p := range list {
+		if p.Status == config.Known || p.Doc == "" {
+			continue
+		}
+		preset := p.Default
+		switch {
+		case p.Computed:
+			preset = "found out at run time"
+		case preset == "":
+			preset = "empty"
+		}
+		text := oneLine(p.Doc)
+		if limits := p.Limits(); limits != "" {
+			text += " Allowed: " + limits + "."
+		}
+		if p.Status == config.Own {
+			text += " This parameter is Sealpost's own."
+		}
+		fmt.Fprintf(&b, "  - %s (%s): %s\n", p.Name,
+			// The first ": " of an item ends its name.
+			strings.ReplaceAll(oneLine(preset), " : ", ":"), text)
+	}
+	b.WriteString("\n# SEE ALSO\n\npostconf(1), master.cf(5), sealpost(1), master(8)\n")
+	return b.String()
+}
+
+// mainFile is the begin of that page.
+const mainFile = `Configuration parameters.
 
 # NAME
 
@@ -59,40 +95,7 @@ are used, with names that only that place knows, are left alone here.
 
 # CONFIGURATION PARAMETERS
 
-`)
-	list := slices.Clone(config.Params())
-	for suffix, fallback := range config.TransportSuffixes() {
-		if p, ok := config.Lookup(fallback); ok && p.Status != config.Known {
-			list = append(list, &config.Param{Name: "TRANSPORT" + suffix, Default: "$" + fallback, Status: config.Implemented,
-				Doc: "The value of " + fallback + " for one transport: its name in master.cf takes the place of TRANSPORT."})
-		}
-	}
-	slices.SortFunc(list, func(a, b *config.Param) int { return strings.Compare(a.Name, b.Name) })
-	for _, p := range list {
-		if p.Status == config.Known || p.Doc == "" {
-			continue
-		}
-		preset := p.Default
-		switch {
-		case p.Computed:
-			preset = "found out at run time"
-		case preset == "":
-			preset = "empty"
-		}
-		text := oneLine(p.Doc)
-		if limits := p.Limits(); limits != "" {
-			text += " Allowed: " + limits + "."
-		}
-		if p.Status == config.Own {
-			text += " This parameter is Sealpost's own."
-		}
-		fmt.Fprintf(&b, "  - %s (%s): %s\n", p.Name,
-			// The first ": " of an item ends its name.
-			strings.ReplaceAll(oneLine(preset), " : ", ":"), text)
-	}
-	b.WriteString("\n# SEE ALSO\n\npostconf(1), master.cf(5), sealpost(1), master(8)\n")
-	return b.String()
-}
+`
 
 // services is the page of master.cf in the same form.
 const services = `The services of the mail system.

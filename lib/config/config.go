@@ -188,10 +188,11 @@ func (c *Config) valueError(name, reason string, err error) error {
 	return e
 }
 
-// frame is one level of a $name chain, to find circles.
+// frame is one level of a $name chain, to find circles and chains without an end.
 type frame struct {
-	name string
-	up   *frame
+	name  string
+	up    *frame
+	depth int
 }
 
 func (c *Config) expander(up *frame) *expander {
@@ -220,7 +221,13 @@ func (c *Config) value(name string, up *frame) (value string, defined bool, err 
 	if !set && !known {
 		return "", false, nil
 	}
-	here := &frame{name, up}
+	here := &frame{name: name, up: up}
+	if up != nil {
+		here.depth = up.depth + 1
+	}
+	if here.depth > maxNesting {
+		return "", true, c.valueError(name, fmt.Sprintf("unreasonable macro call nesting: it is reached through more than %d other parameters", maxNesting), ErrExpand)
+	}
 	switch {
 	case !set && p.Computed:
 		value, err = c.compute(name, here)

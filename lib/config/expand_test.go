@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -81,6 +82,20 @@ func TestExpandErrors(t *testing.T) {
 		if !errors.Is(err, ErrExpand) || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%.40s: %v; want %s", tt.in, err, tt.want)
 		}
+	}
+}
+
+func TestChainsOfParametersAreBounded(t *testing.T) {
+	var text strings.Builder
+	for i := range 150 {
+		fmt.Fprintf(&text, "a%d = $a%d\n", i, i+1)
+	}
+	_, err := load(t, text.String()+"a150 = end\nmyorigin = $a50\n")
+	if !errors.Is(err, ErrExpand) || !strings.Contains(err.Error(), "line 102: parameter a101: bad value \"$a102\": unreasonable macro call nesting") {
+		t.Errorf("150 steps: %v", err)
+	}
+	if c, err := load(t, strings.ReplaceAll(text.String(), "$a90\n", "end\n")); err != nil || c.Str("myorigin") == "" {
+		t.Errorf("90 steps: %v", err)
 	}
 }
 

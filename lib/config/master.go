@@ -264,11 +264,8 @@ func yesNo(field int, text string, preset bool) (bool, error) {
 // defaultChroot is what "-" means in the chroot column: yes below
 // compatibility_level 1.
 func (c *Config) defaultChroot() (bool, error) {
-	l, err := parseLevel(c.Str("compatibility_level"))
-	if err != nil {
-		return false, c.valueError("compatibility_level", err.Error(), err)
-	}
-	return l[0] < 1, nil
+	l, err := c.compatibilityLevel()
+	return l[0] < 1, err
 }
 
 func (c *Config) maxProc(text string) (int, error) {

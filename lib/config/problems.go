@@ -40,6 +40,7 @@ func (c *Config) Problems(masterPath string, entries []Entry) []string {
 	for _, err := range c.Check() {
 		problems = append(problems, err.Error())
 	}
+	problems = append(problems, c.levelProblems()...)
 	for _, s := range c.Settings() {
 		problems = append(problems, c.unsupported(s)...)
 	}
@@ -60,6 +61,19 @@ func (c *Config) Problems(masterPath string, entries []Entry) []string {
 		}
 	}
 	return problems
+}
+
+// levelProblems is a sentence about a compatibility_level that is later than any
+// default knows. That of the table is the latest.
+func (c *Config) levelProblems() []string {
+	s, set := c.set["compatibility_level"]
+	latest, err1 := parseLevel(kindOf("compatibility_level", Str).Default)
+	l, err2 := c.compatibilityLevel()
+	if !set || err1 != nil || err2 != nil || compareLevels(l, latest) <= 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s: parameter compatibility_level: %s is later than this release knows: it means %d.%d",
+		s.where(), s.Value, latest[0], latest[1])}
 }
 
 // masterProblems are the services that override each other, and the parameters in

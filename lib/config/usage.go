@@ -11,7 +11,7 @@ import (
 var mentions = regexp.MustCompile(`\$[({]?[ \t\r\n]*([0-9A-Za-z_]+)`)
 
 // sources finds the names of database tables.
-var sources = regexp.MustCompile(`(ldap|mysql|pgsql|sqlite|memcache|mongodb):([0-9A-Za-z_]+)`)
+var sources = regexp.MustCompile(`(ldap|mysql|pgsql|sqlite|memcache|mongodb|redis):([0-9A-Za-z_]+)`)
 
 // sourceSuffixes are the parameters of a table whose settings are in main.cf as
 // NAME_SUFFIX. Those of SQL are common to its types.
@@ -25,7 +25,9 @@ var sourceSuffixes = map[string]string{
 		"password query require_result_set result_format retry_interval select_field select_function table tls_CAfile " +
 		"tls_CApath tls_cert_file tls_ciphers tls_key_file tls_verify_cert user where_field",
 	"memcache": "backup data_size_limit domain flags key_format line_size_limit max_try memcache retry_pause timeout ttl",
-	"mongodb":  "collection dbname domain expansion_limit filter options projection result_attribute result_format uri",
+	"redis": "dbnumber domain expansion_limit hash hosts idle_interval key_format password result_format retry_interval " +
+		"timeout tls tls_CAfile tls_cert_file tls_key_file tls_verify_cert user",
+	"mongodb": "collection dbname domain expansion_limit filter options projection result_attribute result_format uri",
 }
 
 // Usage is what main.cf and master.cf define and use, by name.

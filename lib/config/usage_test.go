@@ -47,6 +47,7 @@ func TestUnusedAndUndefinedNames(t *testing.T) {
 		{"restriction classes", "smtpd_restriction_classes = one, two three\none = permit\ntwo = reject\nfour = permit\n", smtpd, "main.cf:three", "main.cf:four"},
 		{"a table's settings", "virtual_alias_maps = ldap:a, proxy:mysql:b, pgsql:/etc/c\na_server_host = x\nb_hosts = x\nb_server_host = x\nc_hosts = x\n", smtpd,
 			"", "main.cf:b_server_host main.cf:c_hosts"},
+		{"a table of our own kind", "virtual_alias_maps = redis:a\na_key_format = x\na_server_host = x\n", smtpd, "", "main.cf:a_server_host"},
 		{"a table named by another parameter", "maps = sqlite:a\nvirtual_alias_maps = $maps\na_dbpath = x\n", smtpd, "", ""},
 		{"used by a service", "a = 1\n", smtpd + " -o myorigin=$a\n", "", ""},
 		{"own names of a service", "", smtpd + " -o a=1 -o myorigin=$a -o b=2\n", "", "master.cf:b"},
@@ -149,5 +150,35 @@ func TestServiceThatOverridesAnotherIsReported(t *testing.T) {
 	got := c.Problems("master.cf", masterEntries(t, "x unix - - n - - smtp\nx inet n - n - - smtpd\nx unix - - n - - lmtp\n"))
 	if want := []string{"master.cf: line 3: service x/unix overrides that of line 1"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// An absent level means the latest one; a lower one brings back old defaults; a
+// malformed one is an error of its own line.
+func TestCompatibilityLevel(t *testing.T) {
+	for _, tt := range []struct{ line, relay, append string }{
+		{"", "", "no"},
+		{"compatibility_level = 3.6\n", "", "no"},
+		{"compatibility_level = 1\n", "mx.example", "no"},
+		{"compatibility_level = 0\n", "mx.example", "yes"},
+		{"compatibility_level = $old\nold = 0.1\n", "mx.example", "yes"},
+	} {
+		c := mustLoad(t, "mydestination = mx.example\n"+tt.line)
+		if relay, add := c.Str("relay_domains"), c.Bool("append_dot_mydomain"); relay != tt.relay || add != (tt.append == "yes") {
+			t.Errorf("%q: relay_domains = %s, append_dot_mydomain = %t", tt.line, relay, add)
+		}
+	}
+	for _, value := range []string{"", "new", "3.6.1.9", "-1", "3.x", "$myhostname"} {
+		_, err := load(t, "myhostname = mx.example\ncompatibility_level = "+value+"\n")
+		if err == nil || !strings.Contains(err.Error(), "main.cf, line 2: parameter compatibility_level: bad value ") {
+			t.Errorf("%q: %v", value, err)
+		}
+	}
+	got := mustLoad(t, "compatibility_level = 99\n").Problems("master.cf", nil)
+	if len(got) != 1 || !strings.HasSuffix(got[0], "main.cf, line 1: parameter compatibility_level: 99 is later than this release knows: it means 3.11") {
+		t.Errorf("99: %q", got)
+	}
+	if got := mustLoad(t, "compatibility_level = 3.11\n").Problems("master.cf", nil); len(got) != 0 {
+		t.Errorf("3.11: %q", got)
 	}
 }

@@ -155,7 +155,7 @@ func copyTree(from, to string) error {
 		if err != nil {
 			return err
 		}
-		if skipped[path] {
+		if skipped[path] && e.IsDir() {
 			return filepath.SkipDir
 		}
 		target := filepath.Join(to, path)
