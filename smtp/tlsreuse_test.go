@@ -131,7 +131,7 @@ func TestTLSLogLines(t *testing.T) {
 			want: "Host offered STARTTLS: [mx.b.test]"},
 		{name: "not offered", server: "no STARTTLS", level: "none", log: "0", set: map[string]string{"smtp_tls_note_starttls_offer": "yes"}},
 		{name: "injection", server: "injection", level: "may", log: "0",
-			want: "warning: mx.b.test[127.0.0.1]:PORT: dropped 39 bytes that came in the clear after the reply to STARTTLS"},
+			want: "warning: mx.b.test[127.0.0.1]:PORT: dropped 41 bytes that came in the clear after the reply to STARTTLS"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := serve(t, x.behaviour(tc.server))
