@@ -282,7 +282,9 @@ func (s *session) secure(ctx context.Context) error {
 	if early > 0 {
 		s.log.Warnf("%d bytes from %s came in the clear after STARTTLS and are discarded", early, s.client.text)
 	}
-	c, err := e.server.Handshake(ctx, nc)
+	below := &handshakeConn{Conn: nc, under: true}
+	c, err := e.server.Handshake(ctx, below)
+	below.under = false
 	if err != nil {
 		s.log.Infof("SSL_accept error from %s: %v", s.client.text, err)
 		if errors.Is(err, context.DeadlineExceeded) {

@@ -349,6 +349,24 @@ func TestDrainUnderTLS(t *testing.T) {
 	d.closed()
 }
 
+// A drain that comes during the handshake lets it end, and is told after it.
+func TestDrainDuringHandshake(t *testing.T) {
+	for range 20 { // the drain and the handshake race
+		r, _ := tlsRig(t)
+		d := r.dial("")
+		d.reply()
+		d.want("EHLO client.example", ehloOver("STARTTLS"), "STARTTLS", "220 2.0.0 Ready to start TLS")
+		close(r.drain)
+		if err := d.secure(nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := d.reply(); got != "421 4.3.2 mail.example.com Service is restarting, try again later" {
+			t.Fatalf("got %q", got)
+		}
+		d.closed()
+	}
+}
+
 func TestHandshakeThatFails(t *testing.T) {
 	r, _ := tlsRig(t, "smtpd_starttls_timeout=1s")
 	for _, tt := range []struct {

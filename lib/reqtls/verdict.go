@@ -193,7 +193,7 @@ func (v Verdict) announced(level Level, p *tlspolicy.Policy, f Facts) Verdict {
 	switch {
 	case f.Announced && f.Secured:
 		v.Say = true
-		v.Request = kept(proof(f.Peer))
+		v.Request = kept(proof(p, f.Peer))
 	case level == Enforce:
 		v.Action, v.Throttle = tlspolicy.Skip, false
 		v.Request = broken(noRequireTLS)
@@ -208,9 +208,9 @@ func (v Verdict) announced(level Level, p *tlspolicy.Policy, f Facts) Verdict {
 }
 
 // proof is the second slot of a server that announced REQUIRETLS.
-func proof(peer tlspolicy.Peer) string {
+func proof(p *tlspolicy.Policy, peer tlspolicy.Peer) string {
 	switch {
-	case !peer.Matched:
+	case !p.Level.MatchesCertificate(), !peer.Matched:
 		return noCertMatch
 	case !peer.Authentic:
 		return noSecureMX
