@@ -74,6 +74,9 @@ func (srv *server) serve(ctx context.Context, svc *service.Session) {
 	}
 	s.reset()
 	s.flush()
+	if s.secured != nil {
+		_ = s.secured.CloseNotify() // the client may be gone
+	}
 	s.logDisconnect()
 }
 

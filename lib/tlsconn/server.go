@@ -89,6 +89,17 @@ type Connection struct {
 	Own   *x509.Certificate // the certificate that was shown; nil when not known (resumed)
 }
 
+// CloseNotify tells the client that nothing more follows, so that it can tell an
+// end in order from a connection that was cut (RFC 8446 §6.1). It takes at most 5
+// seconds. The connection below stays open.
+func (c *Connection) CloseNotify() error {
+	t, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok {
+		return nil
+	}
+	return t.CloseWrite()
+}
+
 // Handshake makes a handshake with the client at the other end of nc, which ctx
 // bounds in time. Whether the client's certificate leads to a CA is in
 // Facts.Peer; that it does not is no error. After an error nc is of no use.
