@@ -72,7 +72,7 @@ func main() {
 	if err := r.prepare(*bin); err != nil {
 		fatal(err)
 	}
-	for _, s := range slices.Concat(submitScenarios, relayScenarios, queueScenarios, mixedScenarios, logScenarios, configScenarios, tlsScenarios) {
+	for _, s := range slices.Concat(submitScenarios, relayScenarios, queueScenarios, mixedScenarios, logScenarios, configScenarios, tlsScenarios, tlsOutScenarios) {
 		if match.MatchString(s.name) && ctx.Err() == nil {
 			r.run(ctx, s)
 		}
