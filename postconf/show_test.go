@@ -47,6 +47,46 @@ func TestBrokenMasterFile(t *testing.T) {
 	}
 }
 
+// What depends on how the programs were built.
+func TestListsOfTheBuild(t *testing.T) {
+	dir := t.TempDir() // nothing of it is read
+	types, stderr, status := postconf(dir, "-m")
+	list := strings.Split(strings.TrimSuffix(types, "\n"), "\n")
+	if !slices.IsSorted(list) || !slices.Contains(list, "static") || !slices.Contains(list, "texthash") || stderr != "" || status != 0 {
+		t.Errorf("-m: %q, %q, %d", types, stderr, status)
+	}
+	compiled, _, status := postconf(dir, "-T", "compile-version")
+	if !strings.HasPrefix(compiled, "Go crypto/tls 1.") || strings.Count(compiled, "\n") != 1 || status != 0 {
+		t.Errorf("compile-version: %q, %d", compiled, status)
+	}
+	if running, _, _ := postconf(dir, "-T", "run-version"); running != compiled {
+		t.Errorf("run-version: %q", running)
+	}
+}
+
+// A file of templates replaces that of main.cf, and "" the one with the built-in texts.
+func TestTemplateFiles(t *testing.T) {
+	dir := t.TempDir()
+	own, other := filepath.Join(dir, "own.cf"), filepath.Join(dir, "other.cf")
+	write(t, own, "failure_template = <<EOF\nSubject: own $myhostname\n\nown text of $myhostname\nEOF\n")
+	write(t, other, "failure_template = <<EOF\nSubject: other\n\nother text $delay_warning_time_minutes\nEOF\n")
+	write(t, filepath.Join(dir, "main.cf"), "myhostname = mx.example\ndelay_warning_time = 2h\nbounce_template_file = "+own+"\n")
+	for _, tt := range []struct{ args, want, not string }{
+		{"-t", "Subject: own $myhostname\nPostmaster-Subject: Postmaster Copy: Undelivered Mail\n\nown text of $myhostname\nEOF\n\ndelay_template = <<EOF\n", ""},
+		{"-b", "expanded_failure_text = <<EOF\nown text of mx.example\nEOF\n\nexpanded_delay_text = <<EOF\n", "Subject:"},
+		{"-b|" + other, "expanded_failure_text = <<EOF\nother text 120\nEOF\n", "own text"},
+		{"-t|", "failure_template = <<EOF\nCharset: utf-8\n", "own text"},
+	} {
+		stdout, stderr, status := postconf(dir, strings.Split(tt.args, "|")...)
+		if !strings.Contains(stdout, tt.want) || tt.not != "" && strings.Contains(stdout, tt.not) || stderr != "" || status != 0 {
+			t.Errorf("postconf %s: status %d, %s\n%s", tt.args, status, stderr, stdout)
+		}
+	}
+	if _, stderr, status := postconf(dir, "-t", filepath.Join(dir, "nosuch")); status != 1 || !strings.Contains(stderr, "DIR/nosuch: no such file") {
+		t.Errorf("no file: %d, %s", status, stderr)
+	}
+}
+
 // FuzzFormatEntry: what -M prints of a service is read as the same service, and
 // printed the same, folded or not.
 func FuzzFormatEntry(f *testing.F) {

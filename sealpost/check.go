@@ -121,7 +121,7 @@ func (c *control) checkPrograms(services []config.Service) {
 		}
 		switch {
 		case errors.Is(err, os.ErrNotExist):
-			c.log.Warnf("%s: line %d: service %s: there is no program %s, and mail for this service stays in the queue: postconf -M# %s/%s",
+			c.log.Warnf("%s: line %d: service %s does not work: there is no program %s; comment it out with postconf -M# %s/%s",
 				c.masterCF(), s.Line, s.Name, command, s.Name, s.Type)
 		case err != nil:
 			c.log.Warnf("%s: line %d: service %s: %v", c.masterCF(), s.Line, s.Name, err)

@@ -89,7 +89,7 @@ func TestCheckNamesTheMistake(t *testing.T) {
 		{"log file", "maillog_file = /etc/x", "", 1, []string{`fatal: maillog_file "/etc/x" is in none of the directories of maillog_file_prefixes (`}},
 		{"port", "", "127.0.0.1:nosuch inet n - n - - master", 1, []string{`master.cf: line 2: service name 127.0.0.1:nosuch: unknown port "nosuch"`}},
 		{"fields", "", "y unix n - n -", 1, []string{"master.cf: line 2: bad field count: 6 fields, 8 are needed"}},
-		{"program", "", "y unix n - n - - nosuch", 0, []string{"master.cf: line 2: service y: there is no program ", "/nosuch, and mail for this service stays in the queue: postconf -M# y/unix"}},
+		{"program", "", "y unix n - n - - nosuch", 0, []string{"master.cf: line 2: service y does not work: there is no program ", "/nosuch; comment it out with postconf -M# y/unix"}},
 		{"TLS level of OpenSSL's debugging", "smtpd_tls_loglevel = 4", "", 0, []string{`line 9: parameter smtpd_tls_loglevel: log level "4": packets of a handshake cannot be logged`}},
 		{"TLS cipher of a service", "", "y unix n - n - - master\n  -o smtpd_tls_exclude_ciphers=XYZZY", 0, []string{`master.cf: line 2: service y: parameter smtpd_tls_exclude_ciphers: excluded cipher "XYZZY" is not known`}},
 		{"TLS within its means", "smtpd_tls_protocols = >=TLSv1.2\nsmtpd_tls_exclude_ciphers = aNULL, RC4", "", 0, nil},

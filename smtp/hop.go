@@ -33,14 +33,8 @@ type policies interface {
 
 // site is the destination and the host as the policy is asked for them.
 func (w *walk) site(dest route.Destination, h route.Host) tlspolicy.Site {
-	site := tlspolicy.Site{
-		Nexthop: dest.Plain, Domain: dest.Host, Host: h.Name, Port: h.Addr.Port(),
-		HostAuthentic: h.Authentic, AddrAuthentic: h.AddrAuthentic, Canonical: h.Canonical,
-		TLSRequiredNo: w.tlsRequiredNo(),
-	}
-	if h.Unix != "" {
-		site.Nexthop, site.Domain, site.Host, site.Port, site.Unix = h.Unix, w.set.myHostname, w.set.myHostname, 0, true
-	}
+	site := hop.Site(dest, h, w.set.myHostname)
+	site.TLSRequiredNo = w.tlsRequiredNo()
 	return site
 }
 

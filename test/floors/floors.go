@@ -22,7 +22,7 @@ var floors = [][]string{
 	{"attr", "record", "dsn", "mailproto", "submit", "address", "idn", "header", "bouncetext", "maillog", "certname"},
 	{"config", "table", "queue", "mailbox"},
 	{"dns", "dane", "mtasts", "smtpio", "route", "smtpclient"},
-	{"tlspolicy", "tlsconn", "hop", "rewrite"},
+	{"tlspolicy", "reqtls", "tlsconn", "hop", "rewrite"},
 	{"mailclient", "instance", "service", "agent"},
 }
 

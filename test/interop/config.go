@@ -146,7 +146,7 @@ func stockConfiguration(ctx context.Context, s *stage) error {
 		return fmt.Errorf("sealpost check: %w: %s", err, out)
 	}
 	if err := contains("sealpost check", string(out), "/main.cf: line ", `: parameter "smtpd_tls_enable_rpk" is not supported: raw public keys`,
-		"/master.cf: line ", ": service uucp: "); err != nil {
+		"/master.cf: line ", ": service uucp "); err != nil {
 		return err
 	}
 	if err := m.Start(ctx); err != nil {

@@ -133,6 +133,7 @@ var malformed = []Case{
 }
 
 var own = []Case{
+	{Name: "v", Args: []string{"-v", "home"}, Differ: "it says other things"},
 	{Name: "q", Args: []string{"-nq"}, Differ: "since 3.9"},
 	{Name: "j", Args: []string{"-nj"}, Differ: "since 3.11"},
 	{Name: "Mj", Args: []string{"-Mj", "submission", "maildrop"}, Differ: "since 3.11"},

@@ -155,8 +155,11 @@ func copyTree(from, to string) error {
 		if err != nil {
 			return err
 		}
-		if skipped[path] && e.IsDir() {
-			return filepath.SkipDir
+		if skipped[path] {
+			if e.IsDir() {
+				return filepath.SkipDir
+			}
+			return nil // .git of a second work tree is a file; SkipDir would end the walk
 		}
 		target := filepath.Join(to, path)
 		switch {
