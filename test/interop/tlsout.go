@@ -9,6 +9,8 @@ import (
 // Mail from us to Debian's Postfix over TLS.
 var tlsOutScenarios = []scenario{
 	{"we relay to Debian's Postfix at may, encrypt, verify, secure and fingerprint", postfixMaster, oursOverTLS},
+	{"DANE: a zone signed by ldns, served by NSD, validated by Unbound; Debian's Postfix has the certificate", "unbound", oursOverDANE},
+	{"DANE: a zone that does not validate defers", "unbound", oursOverBogusDNS},
 }
 
 func oursOverTLS(ctx context.Context, s *stage) error {
