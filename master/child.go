@@ -13,6 +13,7 @@ import (
 
 	"sealpost/lib/config"
 	"sealpost/lib/service"
+	"sealpost/lib/tlsconn"
 )
 
 // A program is the command of a service as it is on disk.
@@ -165,6 +166,12 @@ func (m *master) ticketSecret(conf config.Service) string {
 	if conf.Type != "inet" {
 		return ""
 	}
-	m.tickets = m.tickets.Current(time.Now())
-	return m.tickets.For(conf.Name).String()
+	now := time.Now()
+	secret, ok := m.tickets[conf.Name]
+	if !ok {
+		secret = tlsconn.NewSecret(now)
+	}
+	secret = secret.Current(now)
+	m.tickets[conf.Name] = secret
+	return secret.String()
 }

@@ -24,6 +24,9 @@ func ParseSNIValue(name, value string, now time.Time) ([]tls.Certificate, error)
 	compact := strings.Join(strings.Fields(value), "")
 	if text, err := base64.StdEncoding.DecodeString(compact); err == nil && strings.Contains(string(text), "-----BEGIN") {
 		certs, err := ParseChain("tls_server_sni_maps: "+name, text, now)
+		if err == nil && len(certs.List) == 0 {
+			err = fmt.Errorf("tls_server_sni_maps: %s: %w", name, ErrNoKey)
+		}
 		return certs.List, err
 	}
 	files := strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })

@@ -16,7 +16,8 @@ import (
 // long again.
 const TicketPeriod = time.Hour
 
-// A Secret is what the ticket keys of one hour are made from. The next hour's is
+// A Secret is what the ticket keys of one service and hour are made from: the
+// tickets of one service must not open another. The next hour's is
 // made from it, and not the other way round: what is still known of the past is
 // one hour, for tickets in flight. Who holds it: master, for as long as it lives,
 // and each worker, so that a worker that follows another knows its tickets.
@@ -59,12 +60,6 @@ func (s Secret) Current(now time.Time) Secret { return s.At(epochOf(now) - 1) }
 
 // maxSteps bounds the work after a jump of the clock: ten years.
 const maxSteps = 10 * 365 * 24
-
-// For is the secret of one service: the tickets of one must not open another.
-func (s Secret) For(service string) Secret {
-	s.key = s.derive("service " + service)
-	return s
-}
 
 // String is the secret for a worker's environment.
 func (s Secret) String() string {
