@@ -213,10 +213,10 @@ func (f *finger) connect(ctx context.Context, h route.Host, p *tlspolicy.Policy)
 	facts, failure, _ := step.Open(ctx, s)
 	s.Quit()
 	if failure != nil {
-		f.printf("%s: verdict: no mail: %s %s (tls=%s)", h.Relay(), failure.Status.Code, failure.Status.Reason, step.Slot)
+		f.printf("%s: verdict: no mail: %s %s (tls=%s)", h.Relay(), failure.Status.Code, failure.Status.Reason, step.Verdict.Slot)
 		return false, false
 	}
-	f.printf("%s: verdict: mail would be sent (tls=%s)", h.Relay(), step.Slot)
+	f.printf("%s: verdict: mail would be sent (tls=%s)", h.Relay(), step.Verdict.Slot)
 	return true, facts.State.DidResume
 }
 

@@ -9,6 +9,7 @@ import (
 	"sealpost/lib/address"
 	"sealpost/lib/dsn"
 	"sealpost/lib/mailproto"
+	"sealpost/lib/reqtls"
 	"sealpost/lib/sendopts"
 	"sealpost/lib/smtpclient"
 )
@@ -34,11 +35,11 @@ func (e *envelope) needsUTF8() bool {
 
 // appendMail appends MAIL FROM. The order of parameters is Postfix's:
 // SIZE BODY ENVID RET SMTPUTF8 REQUIRETLS AUTH.
-func appendMail(b []byte, e *envelope, f *smtpclient.Features, sendSize bool) []byte {
+func appendMail(b []byte, e *envelope, f *smtpclient.Features, v reqtls.Verdict) []byte {
 	b = append(b, "MAIL FROM:<"...)
 	b = appendArg(b, e.sender)
 	b = append(b, '>')
-	if sendSize && f.Has(smtpclient.ExtSIZE) && e.size > 0 {
+	if f.Has(smtpclient.ExtSIZE) && e.size > 0 {
 		b = append(b, " SIZE="...)
 		b = strconv.AppendInt(b, e.size, 10)
 	}
@@ -55,7 +56,12 @@ func appendMail(b []byte, e *envelope, f *smtpclient.Features, sendSize bool) []
 			b = append(b, " ENVID="...)
 			b = appendXtext(b, e.id)
 		}
-		switch e.ret {
+		ret := e.ret
+		if v.HeadersOnly {
+			// A server that knows no REQUIRETLS keeps the content out of what it returns.
+			ret = dsn.RetHdrs
+		}
+		switch ret {
 		case dsn.RetFull:
 			b = append(b, " RET=FULL"...)
 		case dsn.RetHdrs:
@@ -64,6 +70,9 @@ func appendMail(b []byte, e *envelope, f *smtpclient.Features, sendSize bool) []
 	}
 	if f.Has(smtpclient.ExtSMTPUTF8) && (e.utf8 || e.opts&(sendopts.SMTPUTF8Any&^sendopts.SMTPUTF8Requested) != 0) {
 		b = append(b, " SMTPUTF8"...)
+	}
+	if v.Say {
+		b = append(b, " REQUIRETLS"...)
 	}
 	return append(b, '\r', '\n')
 }

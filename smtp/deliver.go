@@ -13,6 +13,7 @@ import (
 	"sealpost/lib/hop"
 	"sealpost/lib/maillog"
 	"sealpost/lib/mailproto"
+	"sealpost/lib/reqtls"
 	"sealpost/lib/route"
 	"sealpost/lib/smtpclient"
 	"sealpost/lib/table"
@@ -27,6 +28,7 @@ type client struct {
 	dial   dialer
 	tls    policies
 	engine hop.Engine
+	reqtls *reqtls.Policy
 	now    func() time.Time
 	flags  deliveryFlags
 	// always are the destinations with connection caching without demand.
@@ -61,6 +63,8 @@ type walk struct {
 	tried    map[string]bool
 	sessions int                 // that got past EHLO
 	last     *smtpclient.Failure // why the remaining recipients remain
+	// level is how far a request for REQUIRETLS is enforced for the current destination.
+	level reqtls.Level
 	// status is the tls= field: what was decided about the last host.
 	status status
 	// fallback: the current destination is one of smtp_fallback_relay.
@@ -181,7 +185,7 @@ func (w *walk) external(ctx context.Context, addr string) (string, error) {
 // destination tries the hosts of one destination. stop: no other destination is
 // to be tried, because this system is an exchanger of this one.
 func (w *walk) destination(ctx context.Context, dest route.Destination, final bool) (stop bool) {
-	w.status = status{}
+	w.status, w.level = status{}, w.asked(ctx, dest)
 	caching := w.caching(ctx, dest)
 	if caching.load {
 		w.reuseDestination(ctx, dest, caching)

@@ -89,6 +89,14 @@ same and what the connection showed satisfies it.
 A delivery line says tls=LEVEL: "may:none" went in the clear, "!verify" was not
 used because the server does not satisfy the level, "verify?" did not come so far.
 
+When the sender asked for REQUIRETLS (RFC 8689), smtp_requiretls_policy says for
+each destination how far that is enforced. At level enforce, the default, a host gets
+the message only over TLS with a certificate that matches an authentic name, and
+only when it announces REQUIRETLS inside TLS; else the next host is tried, and at
+last the message returns. What became of the request is the second part of tls=:
+"requiretls", or "!requiretls:" with the reason: nocertmatch, nosecuremx (the MX
+lookup could be forged), nostarttls, noencryption, none (not announced).
+
 See docs/tls.md for a guide. TLS versions and ciphers are those of Go; "sealpost
 check" names the settings that it cannot follow.
 
@@ -206,6 +214,8 @@ Transport security:
   - smtp_tls_dane_insecure_mx_policy (dane; SMTP and LMTP), tls_dane_digests, dnssec_probe.
   - smtp_tls_connection_reuse (no), smtp_tls_session_cache_database (empty).
   - smtp_tls_block_early_mail_reply (no): give up a server that answers too early.
+  - requiretls_enable (yes), smtp_requiretls_policy (opportunistic for $mydomain,
+    localhost and addresses, else enforce; lmtp: opportunistic): see above.
   - tls_required_enable (yes): honour "TLS-Required: no".
   - smtp_tls_loglevel (0), smtp_log_tls_feature_status (yes),
     smtp_tls_note_starttls_offer (no): what to log.
@@ -223,7 +233,7 @@ Connection reuse:
 # STANDARDS
 
 RFC 5321 (SMTP), RFC 2033 (LMTP), RFC 2920 (PIPELINING), RFC 1870 (SIZE), RFC 6152
-(8BITMIME), RFC 3207 (STARTTLS), RFC 7672 (DANE), RFC 3461 (DSN), RFC 3463 and RFC 2034 (enhanced status codes), RFC 6531
+(8BITMIME), RFC 3207 (STARTTLS), RFC 7672 (DANE), RFC 8689 (REQUIRETLS), RFC 3461 (DSN), RFC 3463 and RFC 2034 (enhanced status codes), RFC 6531
 and RFC 6533 (SMTPUTF8), RFC 7505 (null MX).
 
 # SEE ALSO

@@ -10,6 +10,7 @@ import (
 	"sealpost/lib/config"
 	"sealpost/lib/maillog"
 	"sealpost/lib/mailproto"
+	"sealpost/lib/reqtls"
 	"sealpost/lib/route"
 	"sealpost/lib/service"
 	"sealpost/lib/smtpclient"
@@ -116,7 +117,7 @@ func FuzzCommands(f *testing.F) {
 		e := &envelope{sender: addr, id: id, size: 5, encoding: "8bit", ret: 1}
 		fe := &smtpclient.Features{Ext: smtpclient.Ext(ext)}
 		r := &mailproto.Recipient{Addr: addr, OrigRcpt: orcpt, Notify: 6}
-		for _, line := range []string{string(appendMail(nil, e, fe, true)), string(appendRcpt(nil, addr, r, fe))} {
+		for _, line := range []string{string(appendMail(nil, e, fe, reqtls.Verdict{Say: true})), string(appendRcpt(nil, addr, r, fe))} {
 			text, ok := strings.CutSuffix(line, "\r\n")
 			if !ok || strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c == 0x7f }) {
 				t.Fatalf("%q", line)

@@ -8,6 +8,7 @@ import (
 	"sealpost/lib/dsn"
 	"sealpost/lib/hop"
 	"sealpost/lib/maillog"
+	"sealpost/lib/reqtls"
 	"sealpost/lib/route"
 	"sealpost/lib/sendopts"
 	"sealpost/lib/smtpclient"
@@ -21,10 +22,28 @@ type hostPlan struct {
 	dest route.Destination
 }
 
-// status is the tls= field: one slot for the TLS level (requiretls.md §7.1).
-type status struct{ tls tlspolicy.Slot }
+// status is the tls= field: a slot for the TLS level and one for the request
+// (requiretls.md §7.1).
+type status struct{ tls, request tlspolicy.Slot }
 
-func (st status) String() string { return st.tls.String() }
+func (st status) String() string { return reqtls.Field(st.tls, st.request) }
+
+func statusOf(v reqtls.Verdict) status { return status{v.Slot, v.Request} }
+
+// asked is how far the sender's request for REQUIRETLS is enforced for a
+// destination. It is decided once for each, before any lookup.
+func (w *walk) asked(ctx context.Context, dest route.Destination) reqtls.Level {
+	if !w.set.requireTLS || !w.req.SendOpts.Has(sendopts.RequireTLSESMTP) {
+		return reqtls.Disable
+	}
+	name := dest.Host
+	if dest.Unix != "" {
+		name = w.set.myHostname
+	}
+	level := w.reqtls.Level(ctx, name)
+	w.log.Verbosef("%s: REQUIRETLS was requested; level for %s: %s", w.req.QueueID, name, level)
+	return level
+}
 
 // policies gives the TLS policy for a host; *tlspolicy.Source.
 type policies interface {
@@ -49,8 +68,10 @@ func (w *walk) tlsRequiredNo() bool {
 // decide is what can be said before a connection is made. A failure means that the
 // host is passed over.
 func (w *walk) decide(ctx context.Context, dest route.Destination, h route.Host) (*hostPlan, *smtpclient.Failure) {
-	p := &hostPlan{dest: dest, Hop: hop.Hop{Host: h, Engine: w.engine, Log: w.log, MayRetry: w.mayRetryPlain()}}
-	w.status = status{tls: tlspolicy.Unknown()}
+	p := &hostPlan{dest: dest, Hop: hop.Hop{Host: h, Engine: w.engine, Log: w.log, MayRetry: w.mayRetryPlain(),
+		Level: w.level, Nexthop: dest.Host}}
+	p.OnNote = func(text string) { w.log.Infof("%s: %s", w.req.QueueID, text) }
+	w.status = status{tlspolicy.Unknown(), reqtls.Undecided(w.level)}
 	policy, err := w.tls.Lookup(ctx, w.site(dest, h))
 	if err != nil {
 		var perr *tlspolicy.Error
@@ -58,7 +79,7 @@ func (w *walk) decide(ctx context.Context, dest route.Destination, h route.Host)
 			perr = &tlspolicy.Error{Status: dsn.Status{Code: "4.3.0", Reason: err.Error()}}
 		}
 		w.warn(perr.Warnings)
-		return p, w.passOver(p, perr.Status, perr.Error())
+		return p, w.passOver(p, perr.Status, perr.Error(), true)
 	}
 	w.warn(policy.Warnings)
 	p.Policy = policy
@@ -66,22 +87,22 @@ func (w *walk) decide(ctx context.Context, dest route.Destination, h route.Host)
 		w.log.Verbosef("%s: TLS level %s for %s: %s", w.req.QueueID, policy.Level, h.NameAddr(), policy.Reason)
 	}
 	verdict := p.Start()
-	w.status.tls = p.Slot
+	w.status = statusOf(verdict)
 	if verdict.Action == tlspolicy.Skip {
-		return p, w.passOver(p, verdict.Status, verdict.Status.Reason)
+		return p, w.passOver(p, verdict.Status, verdict.Status.Reason, verdict.Throttle)
 	}
 	return p, nil
 }
 
 // passOver is a host that no connection is made to. The warning tells the
 // administrator, whose configuration is the reason.
-func (w *walk) passOver(p *hostPlan, st dsn.Status, why string) *smtpclient.Failure {
+func (w *walk) passOver(p *hostPlan, st dsn.Status, why string, throttle bool) *smtpclient.Failure {
 	where := p.dest.Plain + "/" + p.Host.Name
 	if p.Host.Unix != "" {
 		where = w.set.myHostname + "/" + p.Host.Unix
 	}
 	w.log.Warnf("TLS policy lookup for %s: %s", where, why)
-	return &smtpclient.Failure{Scope: smtpclient.Site, Throttle: st.Code[0] == dsn.CodeSoft4, Status: st}
+	return &smtpclient.Failure{Scope: smtpclient.Site, Throttle: throttle, Status: st}
 }
 
 // open takes a new connection to the point where mail may be offered. again: the
@@ -94,7 +115,7 @@ func (w *walk) open(ctx context.Context, s *session, p *hostPlan) (f *smtpclient
 		w.log.Warnf("%s: dropped %d bytes that came in the clear after the reply to STARTTLS", s.Host.Relay(), n)
 	}
 	s.tls, f, again = p.Open(ctx, s.Session)
-	w.status.tls = p.Slot
+	w.status = statusOf(p.Verdict)
 	if f == nil && w.set.noteOffer && p.Policy.Level == tlspolicy.None && s.Facts.OfferedTLS {
 		w.log.Log(maillog.Info, &maillog.StartTLSOffered{Host: s.Host.Name})
 	}
@@ -118,15 +139,16 @@ func (w *walk) fits(s *session, p *hostPlan) bool {
 	if s.key != p.Policy.Key() || !p.Fits(s.Session, s.tls) {
 		return false
 	}
-	w.status.tls = p.Slot
+	w.status = statusOf(p.Verdict)
 	return true
 }
 
 // guard is the last check before MAIL FROM. Whatever came before, no message
-// leaves over a connection that does not satisfy its policy; that this could be
-// is an error of this program.
+// leaves over a connection that does not satisfy its TLS policy and its sender's
+// request; that this could be is an error of this program.
 func (p *hostPlan) guard(s *session) {
-	if !hop.Satisfied(p.Policy, s.Session, s.tls) {
-		panic("smtp: TLS level " + p.Policy.Level.String() + " is not satisfied by the connection to " + s.Host.Relay())
+	if !p.Permits(s.Session, s.tls) {
+		panic("smtp: TLS level " + p.Policy.Level.String() + ", REQUIRETLS level " + p.Level.String() +
+			": not satisfied by the connection to " + s.Host.Relay())
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"sealpost/lib/agent"
 	"sealpost/lib/hop"
+	"sealpost/lib/reqtls"
 	"sealpost/lib/route"
 	"sealpost/lib/service"
 	"sealpost/lib/table"
@@ -71,6 +72,8 @@ func newClient(env *service.Env) (*client, []string, error) {
 		return nil, nil, err
 	}
 	c.tls = source
+	name := set.name("requiretls_policy")
+	c.reqtls = reqtls.Open(tables, name, cfg.Str(name))
 	if spec := cfg.Str(set.name("connection_cache_destinations")); spec != "" {
 		name := set.name("connection_cache_destinations")
 		if c.always, err = table.OpenList(tables, name, spec, table.Domains, true); err != nil {
@@ -82,7 +85,7 @@ func newClient(env *service.Env) (*client, []string, error) {
 		return nil, nil, err
 	}
 	c.engine = engine
-	return c, slices.Concat(c.openGeneric(cfg, tables), source.Files(), files), nil
+	return c, slices.Concat(c.openGeneric(cfg, tables), source.Files(), c.reqtls.Files(), files), nil
 }
 
 // parseArgs takes the flags=DORX argument of master.cf.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sealpost/lib/dns/dnstest"
+	"sealpost/lib/sendopts"
 	"sealpost/test/ca"
 )
 
@@ -175,7 +176,7 @@ func TestNoWayInTheClear(t *testing.T) {
 	x := newSecure(t)
 	forged := x.ca.Issue(t, ca.Leaf{Names: []string{"mx.evil.test"}})
 	other := x.certs["other CA"]
-	for _, level := range []string{"encrypt", "fingerprint", "verify", "secure", "dane", "halfdane", "dane-only"} {
+	for _, level := range []string{"encrypt", "fingerprint", "verify", "secure", "dane", "halfdane", "dane-only", "may, REQUIRETLS", "secure, REQUIRETLS"} {
 		for _, mode := range modes {
 			for _, cert := range []*tls.Certificate{&forged, &other} {
 				if mode != "swap" && cert == &other {
@@ -183,19 +184,23 @@ func TestNoWayInTheClear(t *testing.T) {
 				}
 				t.Run(level+", "+mode, func(t *testing.T) {
 					t.Parallel()
-					s := serve(t, x.behaviour("right"))
+					configured, _, requested := strings.Cut(level, ", ")
+					s := serve(t, x.behaviour("REQUIRETLS"))
 					p := newProxy(t, mode, s.addr(), cert)
 					conf := dnstest.Config{Authentic: []string{"*"}, Zone: zone(p.port(), "3 1 1 "+ca.SPKI(x.certs["right"].Leaf))}
 					if level == "halfdane" {
 						conf.Authentic = []string{"mx.b.test", "_" + p.port() + "._tcp.mx.b.test"}
 					}
 					f := newFixture(t, "smtp", map[string]string{
-						"smtp_tls_security_level": strings.Replace(level, "halfdane", "dane", 1), "smtp_tls_CAfile": x.file,
+						"smtp_tls_security_level": strings.Replace(configured, "halfdane", "dane", 1), "smtp_requiretls_policy": "enforce", "smtp_tls_CAfile": x.file,
 						"smtp_dns_support_level":          "dnssec",
 						"smtp_starttls_timeout":           "1s", // an attacker may also just wait
 						"smtp_tls_fingerprint_cert_match": ca.Fingerprint(x.certs["right"].Leaf),
 					}, resolver(t, dnstest.New(t, conf)))
 					req := request("b.test:"+p.port(), "a@b.test")
+					if requested {
+						req.SendOpts = sendopts.RequireTLSESMTP
+					}
 					// Old enough for a fallback to the clear where that is allowed.
 					req.Stats.ActiveArrival = time.Now()
 					req.Stats.IncomingArrival = req.Stats.ActiveArrival.Add(-time.Hour)
@@ -205,7 +210,7 @@ func TestNoWayInTheClear(t *testing.T) {
 					if bytes.Contains(p.clear.Bytes(), []byte("MAIL")) {
 						t.Errorf("MAIL FROM in the clear: %q; %s", p.clear.Bytes(), out)
 					}
-					if !bytes.Contains(p.clear.Bytes(), []byte("EHLO")) {
+					if configured != "may" && !bytes.Contains(p.clear.Bytes(), []byte("EHLO")) {
 						t.Errorf("the proxy saw nothing: %s", out)
 					}
 					if mailSeen(s) != "no" {
@@ -214,7 +219,7 @@ func TestNoWayInTheClear(t *testing.T) {
 					if level == "encrypt" && mode == "swap" {
 						return // any certificate will do: that is what the level says
 					}
-					if bytes.Contains(p.opened.Bytes(), []byte("MAIL")) || !strings.Contains(out.String(), " deferred ") {
+					if bytes.Contains(p.opened.Bytes(), []byte("MAIL")) || strings.Contains(out.String(), " sent ") {
 						t.Errorf("MAIL FROM inside the attacker's TLS: %q; %s", p.opened.Bytes(), out)
 					}
 				})

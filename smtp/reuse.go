@@ -45,10 +45,10 @@ func (w *walk) reuseDestination(ctx context.Context, dest route.Destination, cac
 // them was alive.
 func (w *walk) reuseHost(ctx context.Context, p *hostPlan, caching caching, final bool) bool {
 	for {
-		before := w.status
+		before, verdict := w.status, p.Verdict
 		s := w.cache.take(endpLabel(p.Host), func(s *session) bool { return w.fits(s, p) })
 		if s == nil {
-			w.status, p.Slot = before, before.tls
+			w.status, p.Verdict = before, verdict
 			return false
 		}
 		w.log.Verbosef("%s: using cached connection to %s", w.req.QueueID, p.Host.Relay())
@@ -58,7 +58,7 @@ func (w *walk) reuseHost(ctx context.Context, p *hostPlan, caching caching, fina
 			w.sessions++
 			return true
 		}
-		w.status, p.Slot = before, before.tls
+		w.status, p.Verdict = before, verdict
 	}
 }
 

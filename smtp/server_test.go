@@ -21,6 +21,7 @@ import (
 	"sealpost/lib/hop"
 	"sealpost/lib/maillog"
 	"sealpost/lib/mailproto"
+	"sealpost/lib/reqtls"
 	"sealpost/lib/route"
 	"sealpost/lib/table"
 	"sealpost/lib/tlspolicy"
@@ -373,6 +374,7 @@ func newFixture(t testing.TB, program string, values map[string]string, r dns.Re
 	rc.Shuffle = nil
 	f := &fixture{client: &client{set: set, route: rc, now: time.Now, dial: set.dial,
 		tls: source, engine: engine,
+		reqtls: reqtls.Open(table.Env{Warnf: t.Logf}, set.name("requiretls_policy"), cfg.Str(set.name("requiretls_policy"))),
 		cache:  newCache(set.cacheLimit, time.Now),
 		syntax: syntax}}
 	t.Cleanup(f.cache.close)

@@ -54,9 +54,18 @@ func (x *secure) behaviour(name string) script {
 		sc.on["STARTTLS"] = "454 4.7.0 not now"
 	case "broken":
 		sc.on["STARTTLS"] = "220 go!close"
+	case "REQUIRETLS":
+		name = "right"
+		sc.secret = "PIPELINING DSN REQUIRETLS"
+	case "no REQUIRETLS":
+		name = "right"
+		sc.secret = "PIPELINING DSN"
+	case "REQUIRETLS, wrong name":
+		name = "wrong name"
+		sc.secret = "PIPELINING DSN REQUIRETLS"
 	case "injection":
 		name = "right"
-		sc.on["STARTTLS"] = "220 go|250-mx.test|250-SMTPUTF8|250 SIZE 1"
+		sc.on["STARTTLS"] = "220 go|250-mx.test|250-REQUIRETLS|250 SIZE 1"
 	}
 	if cert, ok := x.certs[name]; ok {
 		sc.tls = &tls.Config{Certificates: []tls.Certificate{cert}}

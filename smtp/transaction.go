@@ -151,7 +151,7 @@ func (t *transaction) commands() *smtpclient.Failure {
 			}
 			switch {
 			case next == 0:
-				b = appendMail(b, t.env, f, true)
+				b = appendMail(b, t.env, f, t.plan.Verdict)
 			case next <= len(t.rcpts):
 				r := t.rcpts[next-1]
 				b = appendRcpt(b, r.ext, r.Recipient, f)

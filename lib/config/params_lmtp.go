@@ -88,7 +88,11 @@ var lmtpParams = []Param{
 	{Name: "lmtp_rcpt_timeout", Kind: Time, Default: "300s", Min: 1, Readers: "smtp", Status: Implemented,
 		Doc: "What smtp_rcpt_timeout is, for LMTP."},
 	{Name: "lmtp_reply_filter", Kind: Str, Default: "", Readers: "smtp"},
-	{Name: "lmtp_requiretls_policy", Kind: List, Default: "opportunistic", Readers: "smtp"},
+	{Name: "lmtp_requiretls_policy", Kind: List, Default: "opportunistic", Readers: "smtp", Status: Implemented,
+		Doc: "How far REQUIRETLS, where a sender asked for it, is enforced for a destination: words and " +
+			"tables, of which the first that decides counts. enforce: TLS with a matching certificate, a secure " +
+			"MX lookup and REQUIRETLS, or the message returns. opportunistic+starttls: TLS. opportunistic: " +
+			"REQUIRETLS where it is offered. disable: as if nobody had asked."},
 	{Name: "lmtp_rset_timeout", Kind: Time, Default: "20s", Min: 1, Readers: "smtp", Status: Implemented,
 		Doc: "What smtp_rset_timeout is, for LMTP."},
 	{Name: "lmtp_sasl_auth_cache_name", Kind: Str, Default: "", Readers: "smtp"},

@@ -9,7 +9,11 @@ var smtpTlsParams = []Param{
 			"for a request."},
 	{Name: "requiretls_redact_dsn", Kind: Bool, Default: "yes", Status: Implemented,
 		Doc: "Return only the headers of a message with a REQUIRETLS request in notifications."},
-	{Name: "smtp_requiretls_policy", Kind: List, Default: "inline:{{${domain_to_ascii{$mydomain}}=opportunistic}, {.${domain_to_ascii{$mydomain}}=opportunistic}, {localhost=opportunistic}}, cidr:{{0.0.0.0/0 opportunistic}, {::/0 opportunistic}}, enforce", Readers: "smtp"},
+	{Name: "smtp_requiretls_policy", Kind: List, Default: "inline:{{${domain_to_ascii{$mydomain}}=opportunistic}, {.${domain_to_ascii{$mydomain}}=opportunistic}, {localhost=opportunistic}}, cidr:{{0.0.0.0/0 opportunistic}, {::/0 opportunistic}}, enforce", Readers: "smtp", Status: Implemented,
+		Doc: "How far REQUIRETLS, where a sender asked for it, is enforced for a destination: words and " +
+			"tables, of which the first that decides counts. enforce: TLS with a matching certificate, a secure " +
+			"MX lookup and REQUIRETLS, or the message returns. opportunistic+starttls: TLS. opportunistic: " +
+			"REQUIRETLS where it is offered. disable: as if nobody had asked."},
 	{Name: "smtp_sasl_auth_cache_name", Kind: Str, Default: "", Readers: "smtp"},
 	{Name: "smtp_sasl_auth_cache_time", Kind: Time, Default: "90d", Readers: "smtp"},
 	{Name: "smtp_sasl_auth_enable", Kind: Bool, Default: "no", Readers: "smtp"},

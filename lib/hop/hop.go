@@ -3,7 +3,7 @@
 //
 // The order of thought is that of DESIGN.md §6, each step on values of the ones
 // before: destination and policy are given, the request may tighten what is
-// demanded (Hop.Judge), the connection shows facts, the policy's verdict on them
+// demanded (lib/reqtls), the connection shows facts, the policy's verdict on them
 // says how to go on, and the verdict's slot is the status for the log:
 //
 //	greeting → EHLO → [verdict] → STARTTLS → [verdict] → handshake → [verdict] → EHLO → [verdict]
@@ -18,6 +18,7 @@ import (
 	"sealpost/lib/dsn"
 	"sealpost/lib/idn"
 	"sealpost/lib/maillog"
+	"sealpost/lib/reqtls"
 	"sealpost/lib/route"
 	"sealpost/lib/smtpclient"
 	"sealpost/lib/tlsconn"
@@ -39,13 +40,14 @@ type Hop struct {
 	// MayRetry: after a handshake that fails, a policy that allows it may send in
 	// the clear (requiretls.md §6.4 e).
 	MayRetry bool
-	// Judge is asked about every verdict of the policy and may tighten it: what the
-	// message itself demands. secret are the extensions announced inside TLS, nil
-	// before they are known. A nil Judge demands nothing.
-	Judge func(f tlspolicy.Facts, secret *smtpclient.Features, v tlspolicy.Verdict) tlspolicy.Verdict
+	// Level is how far the sender's request for REQUIRETLS is enforced, Nexthop the
+	// destination's domain for texts about it.
+	Level   reqtls.Level
+	Nexthop string
 
-	// Slot is the TLS level's part of the tls= field so far.
-	Slot tlspolicy.Slot
+	// Verdict is the last one: its slots are the tls= field so far, and Say and
+	// HeadersOnly hold for MAIL FROM once Open succeeded.
+	Verdict reqtls.Verdict
 	// Plain: the handshake failed, and the policy allows to go on without.
 	Plain bool
 
@@ -54,6 +56,7 @@ type Hop struct {
 	OnFailure func(error)         // of a handshake
 	OnSecured func(tlsconn.Facts) // a handshake is done
 	OnInject  func(bytes int)     // the server said more in the clear before it
+	OnNote    func(text string)   // what the request and the host do not agree about
 }
 
 // Site is a destination and one of its hosts as a policy is asked for them. A Unix
@@ -73,8 +76,8 @@ func Site(dest route.Destination, h route.Host, myhostname string) tlspolicy.Sit
 }
 
 // Start is the verdict before there is a connection.
-func (h *Hop) Start() tlspolicy.Verdict {
-	return h.verdict(tlspolicy.Facts{Stage: tlspolicy.Before}, nil)
+func (h *Hop) Start() reqtls.Verdict {
+	return h.decide(reqtls.Facts{Facts: tlspolicy.Facts{Stage: tlspolicy.Before}})
 }
 
 // Open takes a new connection through all phases. again: the handshake failed, and
@@ -103,7 +106,7 @@ func (h *Hop) Open(ctx context.Context, s *smtpclient.Session) (facts tlsconn.Fa
 			return facts, f, false
 		}
 	}
-	verdict := h.verdict(SecretFacts(s, facts), &s.Facts.Features)
+	verdict := h.decide(readyFacts(s, facts))
 	if verdict.Action != tlspolicy.Go {
 		return facts, failure(verdict), false
 	}
@@ -121,19 +124,19 @@ func (h *Hop) hello(s *smtpclient.Session) *smtpclient.Failure {
 // inTheClear decides after the first EHLO: StartTLS when the server agreed to it,
 // Plaintext when mail may be offered as it is.
 func (h *Hop) inTheClear(s *smtpclient.Session) (tlspolicy.Action, *smtpclient.Failure) {
+	known := clearFacts(s)
 	if h.Plain {
-		return tlspolicy.Plaintext, nil
+		known.Offered = false // as good as that
 	}
-	verdict := h.verdict(ClearFacts(s), nil)
+	verdict := h.decide(known)
 	if verdict.Action == tlspolicy.StartTLS {
 		agreed, f := s.StartTLS()
 		if f != nil || agreed {
 			return tlspolicy.StartTLS, f
 		}
-		facts := ClearFacts(s)
-		facts.Stage = tlspolicy.Refused
-		facts.Reply = dsn.Status{Code: s.Reply.DSN(), Reason: s.Reply.Text()}
-		verdict = h.verdict(facts, nil)
+		known.Stage = tlspolicy.Refused
+		known.Reply = dsn.Status{Code: s.Reply.DSN(), Reason: s.Reply.Text()}
+		verdict = h.decide(known)
 		if s.Broken && verdict.Action == tlspolicy.Plaintext {
 			return tlspolicy.Skip, smtpclient.Refused(s.Host, &s.Reply) // 421: nothing to go on with
 		}
@@ -154,12 +157,11 @@ func (h *Hop) secure(ctx context.Context, s *smtpclient.Session) (facts tlsconn.
 		if h.OnFailure != nil {
 			h.OnFailure(err)
 		}
-		known := ClearFacts(s)
+		known := clearFacts(s)
 		known.Stage, known.MayRetry = tlspolicy.Broken, h.MayRetry
-		verdict := h.verdict(known, nil)
+		verdict := h.decide(known)
 		if verdict.Action == tlspolicy.Reconnect {
 			h.Plain = true
-			h.Slot.Final, h.Slot.Decided = tlspolicy.None.String(), true
 			verdict.Status = dsn.Status{Code: "4.7.5", Reason: "Cannot start TLS: handshake failure"}
 			return facts, failure(verdict), true
 		}
@@ -171,7 +173,7 @@ func (h *Hop) secure(ctx context.Context, s *smtpclient.Session) (facts tlsconn.
 	if h.OnSecured != nil {
 		h.OnSecured(facts)
 	}
-	if verdict := h.verdict(SecretFacts(s, facts), nil); verdict.Action != tlspolicy.Go {
+	if verdict := h.decide(secretFacts(s, facts)); verdict.Action != tlspolicy.Go {
 		return facts, failure(verdict), false
 	}
 	return facts, nil, false
@@ -181,54 +183,68 @@ func (h *Hop) secure(ctx context.Context, s *smtpclient.Session) (facts tlsconn.
 // whether it may serve under this policy and request (decision 5). The caller has
 // made sure that the policies have the same key.
 func (h *Hop) Fits(s *smtpclient.Session, facts tlsconn.Facts) bool {
-	before := h.Slot
-	want, known, secret := tlspolicy.Plaintext, ClearFacts(s), (*smtpclient.Features)(nil)
+	before := h.Verdict
+	want, known := tlspolicy.Plaintext, clearFacts(s)
 	if s.Facts.Secured {
-		want, known, secret = tlspolicy.Go, SecretFacts(s, facts), &s.Facts.Features
+		want, known = tlspolicy.Go, readyFacts(s, facts)
 	}
-	if h.verdict(known, secret).Action == want {
+	if h.decide(known).Action == want {
 		return true
 	}
-	h.Slot = before
+	h.Verdict = before
 	return false
 }
 
-// ClearFacts are what is known after EHLO in the clear.
-func ClearFacts(s *smtpclient.Session) tlspolicy.Facts {
-	return tlspolicy.Facts{Stage: tlspolicy.Greeted, Host: s.Host.NameAddr(), Offered: s.Facts.OfferedTLS}
+// clearFacts are what is known after EHLO in the clear.
+func clearFacts(s *smtpclient.Session) reqtls.Facts {
+	return reqtls.Facts{Facts: tlspolicy.Facts{Stage: tlspolicy.Greeted, Offered: s.Facts.OfferedTLS}}
 }
 
-// SecretFacts are what is known after the handshake.
-func SecretFacts(s *smtpclient.Session, facts tlsconn.Facts) tlspolicy.Facts {
-	return tlspolicy.Facts{Stage: tlspolicy.Encrypted, Host: s.Host.NameAddr(), Offered: s.Facts.OfferedTLS, Peer: facts.Peer}
+// secretFacts are what is known after the handshake.
+func secretFacts(s *smtpclient.Session, facts tlsconn.Facts) reqtls.Facts {
+	return reqtls.Facts{Secured: s.Facts.Secured,
+		Facts: tlspolicy.Facts{Stage: tlspolicy.Encrypted, Offered: s.Facts.OfferedTLS, Peer: facts.Peer}}
 }
 
-func (h *Hop) verdict(f tlspolicy.Facts, secret *smtpclient.Features) tlspolicy.Verdict {
-	f.Host = h.Host.NameAddr()
-	v := h.Policy.Decide(f)
-	if h.Judge != nil {
-		v = h.Judge(f, secret, v)
+// readyFacts are what is known after the EHLO inside TLS.
+func readyFacts(s *smtpclient.Session, facts tlsconn.Facts) reqtls.Facts {
+	f := secretFacts(s, facts)
+	f.Ready, f.Announced = true, s.Facts.Secured && s.Facts.Features.Has(smtpclient.ExtREQUIRETLS)
+	return f
+}
+
+// decide asks for the verdict on facts and keeps it.
+func (h *Hop) decide(f reqtls.Facts) reqtls.Verdict {
+	f.Host, f.Name, f.Nexthop = h.Host.NameAddr(), h.Host.Name, h.Nexthop
+	h.Verdict = reqtls.Decide(h.Level, h.Policy, f)
+	if h.Verdict.Note != "" && h.OnNote != nil {
+		h.OnNote(h.Verdict.Note)
 	}
-	h.Slot = v.Slot
-	return v
+	return h.Verdict
 }
 
-// failure is a verdict that says no.
-func failure(v tlspolicy.Verdict) *smtpclient.Failure {
-	return &smtpclient.Failure{Scope: smtpclient.Site, Throttle: v.Throttle, Status: v.Status}
+// failure is a verdict that says no. What one host cannot do for the request,
+// another one may.
+func failure(v reqtls.Verdict) *smtpclient.Failure {
+	return &smtpclient.Failure{Scope: smtpclient.Site, Throttle: v.Throttle, Status: v.Status,
+		SoftUnlessFinal: v.Request.Violated}
 }
 
-// Satisfied reports whether a connection satisfies the level: the last question
-// before MAIL FROM, asked of the connection and not of any verdict.
-func Satisfied(p *tlspolicy.Policy, s *smtpclient.Session, facts tlsconn.Facts) bool {
+// Permits is the last question before MAIL FROM, asked of the connection and not of
+// any verdict: whether it satisfies the TLS level and the sender's request.
+func (h *Hop) Permits(s *smtpclient.Session, facts tlsconn.Facts) bool {
+	if !reqtls.Permits(h.Level, h.Policy, readyFacts(s, facts)) {
+		return false
+	}
+	level := h.Policy.Level
 	switch {
-	case !p.Level.Mandatory():
+	case !level.Mandatory():
 		return true
 	case !s.Facts.Secured:
 		return false
-	case p.Level.MatchesCertificate() && !facts.Peer.Matched:
+	case level.MatchesCertificate() && !facts.Peer.Matched:
 		// RFC 7672 §2.2: records that nobody can use still demand TLS, no more.
-		return p.Level.UsesTLSA() && p.Level != tlspolicy.DANEOnly && facts.Peer.Unusable
+		return level.UsesTLSA() && level != tlspolicy.DANEOnly && facts.Peer.Unusable
 	}
 	return true
 }

@@ -36,6 +36,7 @@ const patience = 90 * time.Second
 var peers = map[string]string{
 	"swaks": "swaks", "s-nail": "s-nail", python: "python3", "pflogsumm": "pflogsumm",
 	"/usr/lib/postfix/sbin/master": "postfix", "smtp-source": "postfix", "openssl": "openssl", "sslscan": "sslscan",
+	"unbound": "unbound nsd ldnsutils", "dovecot": "dovecot-lmtpd",
 }
 
 // postfixMaster stands for Debian's Postfix as a peer.
@@ -72,7 +73,7 @@ func main() {
 	if err := r.prepare(*bin); err != nil {
 		fatal(err)
 	}
-	for _, s := range slices.Concat(submitScenarios, relayScenarios, queueScenarios, mixedScenarios, logScenarios, configScenarios, tlsScenarios) {
+	for _, s := range slices.Concat(submitScenarios, relayScenarios, queueScenarios, mixedScenarios, logScenarios, configScenarios, tlsScenarios, tlsOutScenarios) {
 		if match.MatchString(s.name) && ctx.Err() == nil {
 			r.run(ctx, s)
 		}
