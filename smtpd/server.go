@@ -172,6 +172,8 @@ type opener struct {
 	seen  []string
 
 	tickets *tlsconn.Tickets
+	// settleBy is when a key that does not belong to its certificate is an error.
+	settleBy time.Time
 }
 
 func (o *opener) list(param, spec string, kind table.Kind, parents bool) (*table.List, error) {

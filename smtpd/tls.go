@@ -127,17 +127,42 @@ func newTLSEngine(p *tlsParams, o *opener, tickets *tlsconn.Tickets, warnf func(
 	return e, nil
 }
 
+// certificates reads the certificate files.
+func (p *tlsParams) certificates() (tlsconn.Certificates, error) {
+	now := time.Now()
+	if len(p.ChainFiles) > 0 {
+		return tlsconn.LoadChains(p.ChainFiles, now)
+	}
+	return tlsconn.LoadPairs([]tlsconn.Pair{
+		{CertFile: p.CertFile, KeyFile: p.KeyFile}, {CertFile: p.ECCertFile, KeyFile: p.ECKeyFile},
+		{CertFile: p.DCertFile, KeyFile: p.DKeyFile}}, now)
+}
+
+// A worker that starts because one file of a pair was replaced gives the other one
+// this long to follow. Clients wait in the backlog meanwhile.
+const (
+	settleTime = 3 * time.Second
+	settleStep = 50 * time.Millisecond
+)
+
+// settled reads certificate files until a key belongs to its certificate: they are
+// often two files, which are replaced one after the other.
+func (o *opener) settled(load func() (tlsconn.Certificates, error)) (tlsconn.Certificates, error) {
+	if o.settleBy.IsZero() {
+		o.settleBy = time.Now().Add(settleTime)
+	}
+	for {
+		certs, err := load()
+		if !errors.Is(err, tlsconn.ErrMismatch) || time.Now().After(o.settleBy) {
+			return certs, err
+		}
+		time.Sleep(settleStep)
+	}
+}
+
 // options reads files and translates settings.
 func (p *tlsParams) options(level tlsLevel, o *opener, warnf func(string, ...any)) (opts tlsconn.ServerOptions, err error) {
-	now := time.Now()
-	var certs tlsconn.Certificates
-	if len(p.ChainFiles) > 0 {
-		certs, err = tlsconn.LoadChains(p.ChainFiles, now)
-	} else {
-		certs, err = tlsconn.LoadPairs([]tlsconn.Pair{
-			{CertFile: p.CertFile, KeyFile: p.KeyFile}, {CertFile: p.ECCertFile, KeyFile: p.ECKeyFile},
-			{CertFile: p.DCertFile, KeyFile: p.DKeyFile}}, now)
-	}
+	certs, err := o.settled(p.certificates)
 	o.seen = append(o.seen, certs.Files...)
 	if err != nil {
 		return opts, err

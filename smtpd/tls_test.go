@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"fmt"
 	"net"
 	"path/filepath"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"sealpost/lib/mailproto"
+	"sealpost/lib/tlsconn"
 	"sealpost/test/ca"
 )
 
@@ -347,6 +350,26 @@ func TestDrainUnderTLS(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	d.closed()
+}
+
+// Key and certificate that are replaced one after the other are read when both are
+// there; a key that stays wrong is an error in the end.
+func TestKeyAndCertificateSettle(t *testing.T) {
+	calls := 0
+	load := func() (tlsconn.Certificates, error) {
+		if calls++; calls < 3 {
+			return tlsconn.Certificates{}, fmt.Errorf("key.pem: %w", tlsconn.ErrMismatch)
+		}
+		return tlsconn.Certificates{}, nil
+	}
+	if _, err := (&opener{}).settled(load); err != nil || calls != 3 {
+		t.Errorf("%v after %d attempts", err, calls)
+	}
+	calls = -1 << 30
+	late := &opener{settleBy: time.Now().Add(-time.Second)}
+	if _, err := late.settled(load); !errors.Is(err, tlsconn.ErrMismatch) {
+		t.Errorf("error %v", err)
+	}
 }
 
 // A drain that comes during the handshake lets it end, and is told after it.

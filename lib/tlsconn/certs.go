@@ -79,13 +79,16 @@ func (c *Certificates) addChains(blocks []namedBlock, now time.Time) error {
 // certificate file is passed over.
 func LoadPairs(pairs []Pair, now time.Time) (Certificates, error) {
 	var out Certificates
+	pairs = slices.Clone(pairs)
+	pairs = slices.DeleteFunc(pairs, func(p Pair) bool { return p.CertFile == "" || p.CertFile == "none" })
+	for i := range pairs {
+		if pairs[i].KeyFile == "" {
+			pairs[i].KeyFile = pairs[i].CertFile
+		}
+		// Also of those that cannot be read: their change is what is waited for.
+		out.Files = append(out.Files, pairs[i].CertFile, pairs[i].KeyFile)
+	}
 	for _, p := range pairs {
-		if p.CertFile == "" || p.CertFile == "none" {
-			continue
-		}
-		if p.KeyFile == "" {
-			p.KeyFile = p.CertFile
-		}
 		certs, err := readBlocks(p.CertFile)
 		if err != nil {
 			return out, err
@@ -102,7 +105,6 @@ func LoadPairs(pairs []Pair, now time.Time) (Certificates, error) {
 		if len(keys) == 0 {
 			return out, fmt.Errorf("%s: there is no private key for %s in the file", p.KeyFile, p.CertFile)
 		}
-		out.Files = append(out.Files, p.CertFile, p.KeyFile)
 		if err := out.add(keys[0], certs, now); err != nil {
 			return out, err
 		}

@@ -127,6 +127,18 @@ func TestLoadPairs(t *testing.T) {
 	}
 }
 
+// The files of an error are watched: when they are put right a worker notices.
+func TestFilesOfAnErrorAreNamed(t *testing.T) {
+	pairs := []Pair{{"/nonexistent/cert", "/nonexistent/key"}, {CertFile: "/nonexistent/both"}}
+	got, err := LoadPairs(pairs, time.Now())
+	if want := "/nonexistent/cert /nonexistent/key /nonexistent/both /nonexistent/both"; err == nil || strings.Join(got.Files, " ") != want {
+		t.Errorf("%q, %v; want %q", got.Files, err, want)
+	}
+	if pairs[1].KeyFile != "" {
+		t.Error("the caller's pairs were changed")
+	}
+}
+
 func TestParseSNIValue(t *testing.T) {
 	authority := ca.New(t, "Test CA")
 	path, _ := files(t)
