@@ -2,55 +2,21 @@ package main
 
 import (
 	"bufio"
-	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"sealpost/test/selfsigned"
 )
 
 // dialogLimit ends a connection that hangs.
 const dialogLimit = time.Minute
-
-// newCertificate makes a self-signed certificate: as a chain file (key first) and
-// for crypto/tls.
-func newCertificate() (chain []byte, cert tls.Certificate, err error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, cert, err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1),
-		Subject:      pkix.Name{CommonName: "bench.example"},
-		DNSNames:     []string{"bench.example"},
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return nil, cert, err
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, cert, err
-	}
-	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	cert, err = tls.X509KeyPair(certPEM, keyPEM)
-	return bytes.Join([][]byte{keyPEM, certPEM}, nil), cert, err
-}
 
 // handshakes connects l.messages times from l.sessions clients at a time, each
 // time with a full handshake, and leaves.
@@ -115,7 +81,7 @@ func ask(w io.Writer, r *bufio.Reader, say, want string) error {
 
 // startTLSSink starts a server that takes and forgets messages, after STARTTLS.
 func startTLSSink() (port int, stop func(), err error) {
-	_, cert, err := newCertificate()
+	cert, err := selfsigned.New("sink.example")
 	if err != nil {
 		return 0, nil, err
 	}
@@ -123,7 +89,7 @@ func startTLSSink() (port int, stop func(), err error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	config := &tls.Config{Certificates: []tls.Certificate{cert}}
+	config := &tls.Config{Certificates: []tls.Certificate{cert.Certificate}}
 	go func() {
 		for {
 			c, err := l.Accept()
