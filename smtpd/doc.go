@@ -93,10 +93,43 @@
 //   - permit_tls_clientcerts, permit_tls_all_clientcerts: permit clients whose
 //     certificate, or public key, has its fingerprint in relay_clientcerts; clients
 //     with any certificate of a CA in smtpd_tls_CAfile or smtpd_tls_CApath.
+//   - check_client_access, check_reverse_client_hostname_access, check_helo_access,
+//     check_sender_access, check_recipient_access, check_etrn_access,
+//     check_ccert_access, each with TYPE:TABLE after it: what an access table says
+//     (ACCESS TABLES).
 //   - permit_sasl_authenticated: no decision, as long as sessions have no
 //     authentication.
 //   - names in smtpd_restriction_classes: the list that the parameter of that
 //     name has.
+//
+// # ACCESS TABLES
+//
+// The first of these keys that a table has counts. A domain is looked up with the
+// domains above it (with a dot before them when parent_domain_matches_subdomains
+// lacks smtpd_access_maps); tables of patterns see only the whole key.
+//
+//   - client: verified name and the domains above it, address, and what is left
+//     when it is cut from the end at each dot or colon.
+//   - HELO, reverse name, ETRN: the name and the domains above it.
+//   - sender, recipient: user+ext@domain, user@domain, the domain and those above
+//     it, user+ext@, user@; for the null sender smtpd_null_access_lookup_key.
+//   - certificate: the fingerprint of the client's certificate, then that of its
+//     public key (smtpd_tls_fingerprint_digest).
+//
+// The value says what to do:
+//
+//   - OK, RELAY, or a number: permit. DUNNO: no decision, and no further key.
+//   - REJECT, DEFER, 4NN or 5NN, each with an enhanced status code and a text if
+//     wanted: refuse (access_map_reject_code, access_map_defer_code).
+//   - DEFER_IF_PERMIT, DEFER_IF_REJECT: as the restrictions of that name.
+//   - HANGUP: end the connection.
+//   - INFO, WARN with a text: log it and go on.
+//   - HOLD, DISCARD, FILTER transport:destination, REDIRECT address, BCC address,
+//     PREPEND header: what becomes of the message, if it is accepted. They need a
+//     message: with smtpd_delay_reject = no they do nothing before MAIL FROM.
+//   - names of restrictions and of restriction classes: evaluate them.
+//
+// A table that fails refuses with 451 4.3.0.
 //
 // # CONFIGURATION PARAMETERS
 //

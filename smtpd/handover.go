@@ -121,7 +121,13 @@ func (s *session) addRecipient(to path, p rcptParams) {
 // beginContent sends the start of the content with our Received: header.
 func (s *session) beginContent() {
 	t := s.txn
+	if t.actions.flags != 0 {
+		t.queue.RecordString(record.Flags, itoa(int64(t.actions.flags)))
+	}
 	t.queue.RecordString(record.Message, "")
+	for _, line := range t.actions.prepend {
+		t.queue.RecordString(record.Norm, line)
+	}
 	line := make([]byte, 0, 256)
 	if !s.p.HideSession {
 		line = append(line, "Received: from "...)

@@ -58,6 +58,9 @@ type profile struct {
 	clientCerts  *table.Maps
 	tls          *tlsEngine
 	autoUTF8     bool
+	compiler     *compiler // for restrictions that access tables name
+	// accessParents: a key of an access table stands for the names below it too.
+	accessParents bool
 }
 
 // override reports a receive_override_options word.
@@ -213,12 +216,13 @@ func newProfile(c *config.Config, o *opener, warnf func(string, ...any)) (*profi
 		return nil, err
 	}
 	p := &profile{settings: s}
-	if err := p.compile(c, warnf); err != nil {
+	if err := p.compile(c, o, warnf); err != nil {
 		return nil, err
 	}
 	if !protects(p.restrictions.relay, p.restrictions.recipient) {
 		return nil, errOpenRelay
 	}
+	p.accessParents = slices.Contains(c.List("parent_domain_matches_subdomains"), "smtpd_access_maps")
 	if err := p.openLists(o, slices.Contains(c.List("parent_domain_matches_subdomains"), "mynetworks")); err != nil {
 		return nil, err
 	}
@@ -242,11 +246,12 @@ func newProfile(c *config.Config, o *opener, warnf func(string, ...any)) (*profi
 	return p, nil
 }
 
-func (p *profile) compile(c *config.Config, warnf func(string, ...any)) error {
-	k, err := newCompiler(c, p.lists.Classes, warnf)
+func (p *profile) compile(c *config.Config, o *opener, warnf func(string, ...any)) error {
+	k, err := newCompiler(c, p.lists.Classes, o.mapsOf, warnf)
 	if err != nil {
 		return err
 	}
+	p.compiler = k
 	for _, l := range []struct {
 		param, value string
 		dst          *[]restriction

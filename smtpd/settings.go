@@ -60,6 +60,7 @@ type settings struct {
 	InetProtocols  []string `conf:"inet_protocols"`
 
 	ClientCerts      string   `conf:"relay_clientcerts"`
+	NullKey          string   `conf:"smtpd_null_access_lookup_key"`
 	ContentFilter    string   `conf:"content_filter"`
 	ReceiveOverrides []string `conf:"receive_override_options"`
 	RewriteClients   []string `conf:"local_header_rewrite_clients"`
@@ -95,6 +96,8 @@ type restrictionParams struct {
 
 // replyCodes are the configurable reply codes of restrictions.
 type replyCodes struct {
+	AccessReject      int    `conf:"access_map_reject_code"`
+	AccessDefer       int    `conf:"access_map_defer_code"`
 	Reject            int    `conf:"reject_code"`
 	Defer             int    `conf:"defer_code"`
 	Relay             int    `conf:"relay_domains_reject_code"`

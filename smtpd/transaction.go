@@ -27,6 +27,8 @@ type transaction struct {
 	mailParams
 	sender string // internal form
 
+	actions actions // of access tables
+
 	queue     queueWriter // nil before the first valid recipient
 	rcpts     int
 	excess    int    // recipients above the limit

@@ -2,8 +2,10 @@ package config
 
 // smtpdParams are the parameters of the SMTP server, its restrictions and reply codes.
 var smtpdParams = []Param{
-	{Name: "access_map_defer_code", Kind: Int, Default: "450", Min: 200, Max: 599, Readers: "smtpd"},
-	{Name: "access_map_reject_code", Kind: Int, Default: "554", Min: 200, Max: 599, Readers: "smtpd"},
+	{Name: "access_map_defer_code", Kind: Int, Default: "450", Min: 200, Max: 599, Readers: "smtpd", Status: Implemented,
+		Doc: "The reply code of the action DEFER in access tables."},
+	{Name: "access_map_reject_code", Kind: Int, Default: "554", Min: 200, Max: 599, Readers: "smtpd", Status: Implemented,
+		Doc: "The reply code of the action REJECT in access tables."},
 	{Name: "default_rbl_reply", Kind: Raw, Default: "$rbl_code Service unavailable; $rbl_class [$rbl_what] blocked using $rbl_domain${rbl_reason?; $rbl_reason}", Readers: "smtpd"},
 	{Name: "defer_code", Kind: Int, Default: "450", Min: 200, Max: 599, Readers: "smtpd", Status: Implemented,
 		Doc: "The reply code of the restriction defer."},
@@ -117,7 +119,8 @@ var smtpdParams = []Param{
 		Doc: "With smtpd_per_request_deadline: the bytes per second that gain time for a message."},
 	{Name: "smtpd_noop_commands", Kind: List, Default: "", Readers: "smtpd", Status: Implemented,
 		Doc: "Commands that are answered with 250 and do nothing."},
-	{Name: "smtpd_null_access_lookup_key", Kind: Str, Default: "<>", Readers: "smtpd"},
+	{Name: "smtpd_null_access_lookup_key", Kind: Str, Default: "<>", Readers: "smtpd", Status: Implemented,
+		Doc: "The key for the null sender in access tables."},
 	{Name: "smtpd_peername_lookup", Kind: Bool, Default: "yes", Readers: "smtpd", Status: Implemented,
 		Doc: "Look up the names of clients."},
 	{Name: "smtpd_per_request_deadline", Kind: Bool, Default: "${smtpd_per_record_deadline?{$smtpd_per_record_deadline}:{${stress?{yes}:{no}}}}", Readers: "smtpd", Status: Implemented,
