@@ -199,7 +199,7 @@ func writeItem(b *bytes.Buffer, item *comment.ListItem) {
 		}
 		text := plain(par.Text)
 		term, rest, found := strings.Cut(text, ": ")
-		if found && !strings.Contains(term, ". ") && len(term) < 200 {
+		if found && !strings.Contains(term, ". ") && len(term) < 400 {
 			b.WriteString(".TP\n")
 			b.WriteString(`\fB` + escape(strings.ReplaceAll(term, "\n", " ")) + `\fR` + "\n")
 			writeText(b, rest)
