@@ -13,6 +13,10 @@
 //	environ:name                             the environment
 //	fail:name                                fails, for tests
 //
+// Tables of databases (pgsql, mysql, ldap, sqlite, memcache, redis) and
+// unix:passwd.byname, unix:group.byname are asked through the daemon proxymap,
+// where Env.Types does not say otherwise.
+//
 // proxy:TYPE:NAME is TYPE:NAME (decision 47). A table that cannot be opened
 // becomes one whose look-ups fail, so that mail is deferred, never treated as if
 // the table said no.
@@ -24,6 +28,7 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"slices"
 	"strings"
 )
 
@@ -65,6 +70,9 @@ type Env struct {
 	Types map[string]Opener                // types beside the built-in ones, which they replace
 	Exact bool                             // do not fold keys (postmap -f)
 	NoSub bool                             // refuse $number in pattern tables
+	// Proxymap is the socket of the daemon that holds the tables of databases; empty:
+	// private/proxymap in the working directory.
+	Proxymap string
 }
 
 func (e Env) warnf(format string, args ...any) {
@@ -129,7 +137,7 @@ func Types() []string {
 	for name := range constructors() {
 		names = append(names, name)
 	}
-	return names
+	return append(names, Asked()...)
 }
 
 // Open opens "type:name". A table that cannot be opened is returned as a
@@ -152,6 +160,9 @@ func TryOpen(env Env, spec string) (Table, error) {
 	open := env.Types[kind]
 	if open == nil {
 		open = constructors()[kind]
+	}
+	if open == nil && slices.Contains(Asked(), kind) {
+		open = openAsked
 	}
 	if open == nil {
 		return nil, fmt.Errorf("%w: %s", ErrType, kind)

@@ -20,7 +20,7 @@ const module = "sealpost/"
 var floors = [][]string{
 	{"sendopts", "ehlo", "getopt", "filelock", "atomicfile", "confline"},
 	{"attr", "record", "dsn", "mailproto", "submit", "address", "idn", "header", "bouncetext", "maillog", "certname"},
-	{"config", "table", "queue", "mailbox"},
+	{"config", "table", "dbclient", "dbtypes", "queue", "mailbox"},
 	{"dns", "dane", "mtasts", "smtpio", "route", "smtpclient"},
 	{"tlspolicy", "reqtls", "tlsconn", "hop", "rewrite"},
 	{"mailclient", "instance", "service", "agent"},
@@ -34,6 +34,12 @@ var owners = map[string]string{
 	"github.com/emersion/go-message": "bounce",
 	"go.etcd.io/bbolt":               "lib/store",
 	"github.com/hashicorp/go-hclog":  "lib/maillog",
+	"github.com/jackc/pgx/v5":        "lib/dbclient/pgsql",
+	"github.com/go-sql-driver/mysql": "lib/dbclient/mysql",
+	"github.com/go-ldap/ldap/v3":     "lib/dbclient/ldap",
+	"modernc.org/sqlite":             "lib/dbclient/sqlite",
+	"github.com/bradfitz/gomemcache": "lib/dbclient/memcache",
+	"github.com/redis/go-redis/v9":   "lib/dbclient/redis",
 	"golang.org/x/sys":               "*",
 }
 
