@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"time"
 
@@ -376,9 +375,4 @@ func isASCII(s string) bool {
 		}
 	}
 	return true
-}
-
-// duration gives the number of units in d for the texts, rounded to the nearest.
-func duration(d, unit time.Duration) string {
-	return strconv.FormatInt(int64((d+unit/2)/unit), 10)
 }

@@ -307,7 +307,7 @@ func TestTemplateFile(t *testing.T) {
 	if got := strings.Join(ts.delay.text, "|"); got != "at mail.example.com for 90 min, $1" {
 		t.Errorf("text %q", got)
 	}
-	if ts.delay.subject != "late" || ts.delay.charset != "us-ascii" || ts.delay.from != defaultFrom {
+	if ts.delay.subject != "late" || ts.delay.charset != "us-ascii" || ts.delay.from != "Mail Delivery System <MAILER-DAEMON>" {
 		t.Errorf("headers %+v", ts.delay)
 	}
 	for text, want := range map[string]string{

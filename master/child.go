@@ -9,9 +9,11 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"sealpost/lib/config"
 	"sealpost/lib/service"
+	"sealpost/lib/tlsconn"
 )
 
 // A program is the command of a service as it is on disk.
@@ -130,17 +132,21 @@ type spawnRequest struct {
 	gen     uint32
 	ours    bool
 	maxproc int
-	files   []int // descriptors 0, 1, 2, ... of the child
+	tickets string // secret of TLS session tickets, of a service in the network
+	files   []int  // descriptors 0, 1, 2, ... of the child
 }
 
 // spawn starts a child. The descriptors are raw numbers: the blocking mode of
 // what the child inherits stays as it is.
 func spawn(r spawnRequest) (int, error) {
-	env := make([]string, len(r.env), len(r.env)+2)
+	env := make([]string, len(r.env), len(r.env)+3)
 	copy(env, r.env)
 	env = append(env, service.EnvGeneration+"="+strconv.FormatUint(uint64(r.gen), 8))
 	if r.ours {
 		env = append(env, service.EnvSessions+"="+strconv.Itoa(r.maxproc))
+		if r.tickets != "" {
+			env = append(env, service.EnvTickets+"="+r.tickets)
+		}
 	}
 	files := make([]uintptr, len(r.files))
 	for i, fd := range r.files {
@@ -151,4 +157,21 @@ func spawn(r spawnRequest) (int, error) {
 		return 0, fmt.Errorf("start %s: %w", r.path, err)
 	}
 	return pid, nil
+}
+
+// ticketSecret is what a worker makes the keys of its TLS session tickets from:
+// the same for all workers of a service in one hour, so that a session that began
+// with one can be resumed with the next. What is older is forgotten here.
+func (m *master) ticketSecret(conf config.Service) string {
+	if conf.Type != "inet" {
+		return ""
+	}
+	now := time.Now()
+	secret, ok := m.tickets[conf.Name]
+	if !ok {
+		secret = tlsconn.NewSecret(now)
+	}
+	secret = secret.Current(now)
+	m.tickets[conf.Name] = secret
+	return secret.String()
 }

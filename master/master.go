@@ -16,6 +16,7 @@ import (
 	"sealpost/lib/instance"
 	"sealpost/lib/maillog"
 	"sealpost/lib/service"
+	"sealpost/lib/tlsconn"
 )
 
 // lockPatience covers somebody who just asks whether master runs.
@@ -50,6 +51,7 @@ type master struct {
 	flow       [2]int
 	devNull    int
 	generation uint32
+	tickets    map[string]tlsconn.Secret // by service name
 
 	services []*svc // in the order of master.cf
 	children map[int]*child
@@ -64,6 +66,7 @@ func newMaster(opts options) (*master, error) {
 	m := &master{
 		opts: opts, events: make(chan func(), 16), exit: make(chan int, 1),
 		children: make(map[int]*child),
+		tickets:  make(map[string]tlsconn.Secret),
 	}
 	cfg, err := config.Load(opts.configDir)
 	if err != nil {

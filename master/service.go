@@ -199,6 +199,7 @@ func (s *svc) start() {
 		gen:     s.m.generation,
 		ours:    prog.ours,
 		maxproc: s.conf.MaxProc,
+		tickets: s.m.ticketSecret(s.conf),
 	}
 	var done func()
 	r.files, done = s.m.childFiles(s, prog.ours)

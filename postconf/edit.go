@@ -2,136 +2,258 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"sealpost/lib/atomicfile"
+	"sealpost/lib/config"
 	"sealpost/lib/confline"
 	"sealpost/lib/filelock"
 )
 
-// action is what an edit does to the lines that set a parameter.
+// action is what an edit does to the lines of an entry.
 type action int
 
 const (
-	assign  action = iota // give it a new value
+	keep    action = iota // leave them
+	assign                // put other text in their place
 	remove                // -X
 	comment               // -#
 )
 
-// edit is one change of main.cf.
-type edit struct {
-	name, value string
-	do          action
+// file is the text of main.cf or master.cf as physical lines with their ends.
+// Each belongs to an entry, or is a comment, a blank line or a continuation of
+// nothing (owner -1).
+type file struct {
+	lines []string
+	owner []int
+	count int // of entries
 }
 
-// parseEdits turns the arguments of -e, -X and -# into edits.
-func parseEdits(args []string, do action) ([]edit, error) {
-	var edits []edit
-	for _, arg := range args {
-		if strings.ContainsAny(arg, "\r\n") {
-			return nil, fmt.Errorf("-e, -X, or -# accepts no multi-line input")
-		}
-		text := strings.Trim(arg, confline.White)
-		if strings.HasPrefix(text, "#") {
-			return nil, fmt.Errorf("-e, -X, or -# accepts no comment input")
-		}
-		if do != assign {
-			if text == "" || strings.ContainsAny(text, "="+confline.White) {
-				return nil, fmt.Errorf("-X or -# requires names without value: %q", arg)
-			}
-			edits = append(edits, edit{name: text, do: do})
-			continue
-		}
-		name, value, ok := confline.NameValue(text)
-		switch {
-		case name == "":
-			return nil, fmt.Errorf("missing attribute name: %q", arg)
-		case !ok, strings.ContainsAny(name, confline.White):
-			return nil, fmt.Errorf("missing '=' after attribute name: %q", arg)
-		case strings.IndexByte(arg, 0) >= 0:
-			return nil, fmt.Errorf("null byte in value of %q", name)
-		}
-		edits = append(edits, edit{name, value, do})
-	}
-	return edits, nil
-}
-
-// apply changes the text of main.cf. Comments, blank lines, their order, and
-// lines about other parameters stay as they are; every line that sets an edited
-// parameter changes; a parameter without a line gets one at the end. repeated are
-// the edited names that several lines set.
-func apply(text string, edits []edit) (result string, repeated []string) {
-	byName := make(map[string]edit, len(edits))
-	for _, e := range edits {
-		byName[e.name] = e
-	}
-	seen := make(map[string]int)
-	var out strings.Builder
-	var current edit
-	editing := false // the lines that follow belong to an edited entry
+func parseFile(text string) *file {
+	f := &file{}
 	for line := range strings.Lines(text) {
-		bare := strings.TrimLeft(line, confline.White+"\v\f")
+		owner := -1
 		switch {
-		case bare == "" || bare[0] == '#':
-			out.WriteString(line)
-			continue
+		case skipped(line):
 		case line[0] != ' ' && line[0] != '\t':
-			name, _, _ := confline.NameValue(strings.TrimRight(line, "\r\n"))
-			current, editing = byName[name]
-			if editing {
-				seen[name]++
-			}
-			if editing && current.do == assign {
-				fmt.Fprintf(&out, "%s = %s\n", current.name, current.value)
-			}
+			owner = f.count
+			f.count++
+		default:
+			owner = f.count - 1
 		}
-		switch {
-		case !editing:
-			out.WriteString(line)
-		case current.do == comment:
-			out.WriteString("#" + line)
+		f.lines = append(f.lines, line)
+		f.owner = append(f.owner, owner)
+	}
+	return f
+}
+
+// entries are the logical lines.
+func (f *file) entries() []string {
+	texts := make([]string, f.count)
+	for i, line := range f.lines {
+		if n := f.owner[i]; n >= 0 {
+			line = strings.TrimRight(line, "\r\n")
+			if texts[n] != "" {
+				line = " " + strings.TrimLeft(line, " \t")
+			}
+			texts[n] += line
 		}
 	}
-	result = out.String()
-	if result != "" && !strings.HasSuffix(result, "\n") {
+	return texts
+}
+
+// change is what happens to one entry.
+type change struct {
+	do   action
+	text string // of assign, lines with "\n" between and none at the end
+	last bool   // put the text where the last line of the entry was, not the first
+}
+
+// apply writes the text with the changes, indexed by entry, and with further
+// entries at the end. All other lines stay as they are, byte for byte.
+func (f *file) apply(changes map[int]change, added []string) string {
+	var out strings.Builder
+	first, last := make(map[int]int), make(map[int]int)
+	for i, n := range f.owner {
+		if _, seen := first[n]; !seen {
+			first[n] = i
+		}
+		last[n] = i
+	}
+	for i, line := range f.lines {
+		n := f.owner[i]
+		switch c := changes[n]; {
+		case n < 0 || c.do == keep:
+			out.WriteString(line)
+		case c.do == comment:
+			out.WriteString("#" + line)
+		case c.do == assign && (c.last && i == last[n] || !c.last && i == first[n]):
+			end := "\n"
+			if strings.HasSuffix(line, "\r\n") {
+				end = "\r\n"
+			}
+			out.WriteString(strings.ReplaceAll(c.text, "\n", end) + end)
+		}
+	}
+	result := out.String()
+	if result != "" && len(added) > 0 && !strings.HasSuffix(result, "\n") {
 		result += "\n"
 	}
-	for _, e := range edits {
-		if seen[e.name] > 1 {
-			repeated = append(repeated, e.name)
-		}
-		if seen[e.name] == 0 && e.do == assign && byName[e.name] == e {
-			result += fmt.Sprintf("%s = %s\n", e.name, e.value)
-		}
-		seen[e.name] = 1
+	for _, text := range added {
+		result += text + "\n"
 	}
-	return result, repeated
+	return result
 }
 
-// lockTimeout is how long an edit waits for another one.
-const lockTimeout = 30 * time.Second
+// parseAssign takes "name=value" apart. The arguments of edits are one line each.
+func parseAssign(arg string) (name, value string, err error) {
+	if err := oneLine(arg); err != nil {
+		return "", "", err
+	}
+	name, value, ok := confline.NameValue(strings.Trim(arg, confline.White))
+	switch {
+	case name == "" && ok:
+		return "", "", fmt.Errorf("%w: %q", config.ErrNoName, arg)
+	case !ok, strings.ContainsAny(name, confline.White):
+		return "", "", fmt.Errorf("%w: %q", config.ErrNoEquals, arg)
+	case strings.IndexByte(arg, 0) >= 0:
+		return "", "", fmt.Errorf("null byte in value of %q", name)
+	}
+	return name, value, nil
+}
 
-// editFile applies edits to a file in one step, with other edits locked out.
-func editFile(path string, edits []edit) (repeated []string, err error) {
+func oneLine(arg string) error {
+	switch text := strings.TrimLeft(arg, confline.White); {
+	case strings.ContainsAny(strings.TrimRight(arg, confline.White), "\r\n"):
+		return errors.New("-e, -X, or -# accepts no multi-line input")
+	case strings.HasPrefix(text, "#"):
+		return errors.New("-e, -X, or -# accepts no comment input")
+	case text == "":
+		return errors.New("-e, -X, or -# accepts no empty input")
+	}
+	return nil
+}
+
+// parseName checks an argument of -X and -#.
+func parseName(arg string) (string, error) {
+	if err := oneLine(arg); err != nil {
+		return "", err
+	}
+	name := strings.Trim(arg, confline.White)
+	if strings.ContainsAny(name, confline.White) {
+		return "", fmt.Errorf("-X or -# requires names without white space: %q", arg)
+	}
+	return name, nil
+}
+
+// editMain changes main.cf. Every line that sets an edited parameter changes; a
+// parameter without a line gets one at the end.
+func (c *command) editMain() error {
+	values := make(map[string]string, len(c.args))
+	var names []string
+	for _, arg := range c.args {
+		name, value := "", ""
+		var err error
+		if c.do == assign {
+			name, value, err = parseAssign(arg)
+		} else {
+			name, err = parseName(arg)
+		}
+		if err != nil {
+			return err
+		}
+		if earlier, seen := values[name]; !seen {
+			names = append(names, name)
+		} else if c.do == assign {
+			c.warnf("ignoring earlier request: '%s = %s'", name, earlier)
+		}
+		values[name] = value
+	}
+	path := c.file("main.cf")
+	var repeated []string
+	err := c.editFile(path, func(text string) (string, error) {
+		text, repeated = editParameters(text, c.do, names, values)
+		return text, nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range repeated {
+		c.warnf("%s: multiple entries for %q", path, name)
+	}
+	if c.do == assign {
+		c.warnBadValues(names)
+	}
+	return nil
+}
+
+// editParameters is the change of main.cf as text. repeated are the names that
+// several lines set.
+func editParameters(text string, do action, names []string, values map[string]string) (result string, repeated []string) {
+	f := parseFile(text)
+	changes := make(map[int]change)
+	seen := make(map[string]int)
+	for n, entry := range f.entries() {
+		name, _, _ := confline.NameValue(entry)
+		if value, edited := values[name]; edited {
+			seen[name]++
+			changes[n] = change{do: do, text: name + " = " + value}
+		}
+	}
+	var added []string
+	for _, name := range names {
+		if seen[name] > 1 {
+			repeated = append(repeated, name)
+		}
+		if seen[name] == 0 && do == assign {
+			added = append(added, name+" = "+values[name])
+		}
+	}
+	return f.apply(changes, added), repeated
+}
+
+// warnBadValues says which of the values just written the daemons will refuse.
+func (c *command) warnBadValues(names []string) {
+	cfg, err := config.LoadUnchecked(c.dir)
+	if err != nil {
+		c.warnf("%v", err)
+		return
+	}
+	for _, err := range cfg.Check() {
+		var bad *config.ValueError
+		if errors.As(err, &bad) && slices.Contains(names, bad.Name) {
+			c.warnf("%v", err)
+		}
+	}
+}
+
+// lockTimeout is how long an edit waits for others.
+const lockTimeout = time.Minute
+
+// editFile changes a file in one step, with other edits locked out.
+func (c *command) editFile(path string, edit func(text string) (string, error)) error {
+	c.verbosef("changing %s", path)
 	ctx, cancel := context.WithTimeout(context.Background(), lockTimeout)
 	defer cancel()
 	f, err := lockCurrent(ctx, path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer f.Close()
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	result, repeated := apply(string(text), edits)
-	if result == string(text) {
-		return repeated, nil
+	result, err := edit(string(text))
+	if err != nil || result == string(text) {
+		return err
 	}
-	return repeated, atomicfile.Write(path, []byte(result), 0o644)
+	return atomicfile.Write(path, []byte(result), 0o644)
 }
 
 // lockCurrent locks the file that path names. An edit by rename may have put

@@ -1,9 +1,9 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -12,24 +12,22 @@ import (
 
 // view is the configuration that is shown.
 type view struct {
-	cfg      *config.Config
-	settings []config.Setting // of main.cf and -o, each name once
-	entries  []config.Entry   // of master.cf
-	derived  map[string]*config.Param
-	user     map[string]bool // defined in main.cf and used somewhere
-	unused   []config.Setting
+	cfg     *config.Config
+	entries []config.Entry // of master.cf
+	usage   *config.Usage
 }
 
 // load reads main.cf and master.cf. With -d main.cf is not looked at.
 func (c *command) load() (*view, error) {
-	v := &view{derived: make(map[string]*config.Param), user: make(map[string]bool)}
+	v := &view{}
+	var settings []config.Setting
 	var err error
 	if c.flags['d'] {
 		v.cfg, err = config.FromMap(nil)
 	} else {
 		c.verbosef("reading %s", c.file("main.cf"))
 		var warnings []string
-		if _, warnings, err = config.ReadMain(c.file("main.cf")); err == nil {
+		if settings, warnings, err = config.ReadMain(c.file("main.cf")); err == nil {
 			for _, w := range warnings {
 				c.warnf("%s", w)
 			}
@@ -39,66 +37,35 @@ func (c *command) load() (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !c.flags['d'] {
-		v.settings = v.cfg.Settings()
-	}
 	v.entries, err = config.ReadMaster(c.file("master.cf"))
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist) && c.mode == modeMain:
 		c.verbosef("%v", err)
-	case err != nil:
+	case err != nil && c.mode == modeMain:
 		c.warnf("%v", err)
+	case err != nil:
+		return nil, err
 	}
-	v.derive()
-	v.sortUsers(c.file("main.cf"), c.file("master.cf"))
+	if !c.flags['d'] {
+		settings = onlyLast(append(settings, v.cfg.Settings()...))
+	}
+	v.usage = config.Examine(settings, v.entries, c.file("master.cf"))
 	return v, nil
 }
 
-// derive finds the parameters that delivery services have: transport names with
-// the suffixes of the table.
-func (v *view) derive() {
-	for _, e := range v.entries {
-		agent, timed := false, false
-		switch filepath.Base(e.Fields[7]) {
-		case "pipe":
-			agent, timed = true, true
-		case "spawn":
-			timed = true
-		case "smtp", "lmtp", "local", "virtual", "error":
-			agent = true
-		}
-		for suffix := range config.TransportSuffixes() {
-			name := e.Fields[0] + suffix
-			if p, ok := config.Lookup(name); ok && p.Derived() && (suffix == "_time_limit" && timed || suffix != "_time_limit" && agent) {
-				v.derived[name] = p
-			}
+// onlyLast leaves of settings with the same name the last one.
+func onlyLast(settings []config.Setting) []config.Setting {
+	last := make(map[string]int)
+	for i, s := range settings {
+		last[s.Name] = i
+	}
+	var list []config.Setting
+	for i, s := range settings {
+		if last[s.Name] == i {
+			list = append(list, s)
 		}
 	}
-}
-
-// sortUsers tells names that main.cf defines and uses from those that nothing uses.
-func (v *view) sortUsers(mainPath, masterPath string) {
-	all := slices.Clone(v.settings)
-	for i := range all {
-		all[i].File = mainPath
-	}
-	var texts []string
-	for _, e := range v.entries {
-		texts = append(texts, e.Args...)
-		for _, o := range e.Overrides() {
-			all = append(all, config.Setting{Name: o.Name, Value: o.Value, File: masterPath, Line: e.First})
-		}
-	}
-	v.unused = config.Unused(all, texts)
-	lost := make(map[string]bool)
-	for _, s := range v.unused {
-		lost[s.Name] = true
-	}
-	for _, s := range v.settings {
-		if p, known := config.Lookup(s.Name); !lost[s.Name] && (!known || p.Derived() && v.derived[s.Name] == nil) {
-			v.user[s.Name] = true
-		}
-	}
+	return list
 }
 
 // names are the parameters of the classes asked for, sorted.
@@ -113,12 +80,14 @@ func (v *view) names(classes []string) []string {
 		}
 	}
 	if want("service") {
-		for name := range v.derived {
-			names = append(names, name)
+		for name := range v.usage.Derived {
+			if p, ok := config.Lookup(name); ok && p.Derived() {
+				names = append(names, name)
+			}
 		}
 	}
 	if want("user") {
-		for name := range v.user {
+		for name := range v.usage.User {
 			names = append(names, name)
 		}
 	}
@@ -128,14 +97,17 @@ func (v *view) names(classes []string) []string {
 
 func (v *view) exists(name string) bool {
 	p, known := config.Lookup(name)
-	return known && !p.Derived() || v.derived[name] != nil || v.user[name]
+	return known && !p.Derived() || v.usage.Derived[name] || v.usage.User[name]
 }
 
-// show prints parameters.
+// show prints parameters of main.cf.
 func (c *command) show() error {
 	v, err := c.load()
 	if err != nil {
 		return err
+	}
+	if !c.flags['d'] {
+		c.warnUndefined(v)
 	}
 	names := c.args
 	if len(names) == 0 {
@@ -157,39 +129,84 @@ func (c *command) show() error {
 		}
 		c.printSetting(name, value)
 	}
-	if c.flags['d'] {
-		return nil
+	if !c.flags['d'] {
+		c.warnUnused(v, "")
 	}
-	c.warnAbout(v)
 	return nil
 }
 
-// warnAbout warns of names that are used and not set, and set and not used.
-func (c *command) warnAbout(v *view) {
-	var undefined []string
-	for name := range config.Undefined(v.settings) {
-		undefined = append(undefined, name)
+// warnUndefined warns of names that are used and not set, and of settings that
+// have no effect because the daemons know better.
+func (c *command) warnUndefined(v *view) {
+	for _, s := range v.usage.ReadOnly {
+		c.warnf("%s: read-only parameter assignment: %s=%s", s.File, s.Name, s.Value)
 	}
-	slices.Sort(undefined)
-	for _, name := range undefined {
-		c.warnf("%s: undefined parameter: %s", c.file("main.cf"), name)
-	}
-	for _, s := range v.unused {
-		c.warnf("%s: unused parameter: %s=%s", s.File, s.Name, s.Value)
+	for _, s := range v.usage.Undefined {
+		c.warnf("%s: undefined parameter: %s", s.File, s.Name)
 	}
 }
 
+// warnUnused warns of names that are set and not used, or that will be removed.
+// With a path only those of that file.
+func (c *command) warnUnused(v *view, path string) {
+	if c.flags['q'] {
+		return
+	}
+	var lines []string
+	for _, s := range v.usage.Unused {
+		if path == "" || s.File == path {
+			lines = append(lines, s.File+": unused parameter: "+s.Name+"="+printable(s.Value))
+		}
+	}
+	for _, s := range v.usage.Deprecated {
+		if path == "" || s.File == path {
+			instead, _ := config.Deprecated(s.Name)
+			lines = append(lines, s.File+": support for parameter \""+s.Name+"\" will be removed; instead, "+instead)
+		}
+	}
+	for _, line := range lines {
+		c.warnf("%s", line)
+	}
+}
+
+// printable replaces what a log line cannot hold.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, text)
+}
+
+// printSetting prints one setting: white space in the value becomes one space.
 func (c *command) printSetting(name, value string) {
 	switch {
+	case c.flags['j']:
+		c.printJSON(name, value)
 	case c.flags['H']:
 		c.print(name + "\n")
 	case c.flags['h']:
 		c.printFolded(value)
-	case value == "":
-		c.print(name + " =\n")
 	default:
 		c.printFolded(name + " = " + value)
 	}
+}
+
+// printJSON prints one object {"name": "value"} on a line.
+func (c *command) printJSON(name, value string) {
+	c.print("{" + quoteJSON(name) + ": " + quoteJSON(value) + "}\n")
+}
+
+// quoteJSON is a string of JSON. Bytes that are not UTF-8 become U+FFFD.
+func quoteJSON(text string) string {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(text); err != nil {
+		panic(err) // strings can be encoded
+	}
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // The form of folded lines.
@@ -200,15 +217,11 @@ const (
 
 // printFolded prints a line, with -f cut at white space where it is too wide.
 func (c *command) printFolded(text string) {
-	if !c.flags['f'] || len(text) <= foldWidth {
-		c.print(text + "\n")
-		return
-	}
 	width := 0
 	for i, word := range strings.Fields(text) {
 		switch {
 		case i == 0:
-		case width+1+len(word) > foldWidth:
+		case c.flags['f'] && width+1+len(word) > foldWidth:
 			c.print("\n" + foldIndent)
 			width = len(foldIndent)
 		default:

@@ -78,11 +78,13 @@ func (c *control) checkWarn() {
 		}
 	}
 	services, _ := config.LoadMaster(c.masterCF(), c.cfg) // an error is said already
-	for _, p := range c.cfg.Problems(services...) {
+	entries, _ := config.ReadMaster(c.masterCF())
+	for _, p := range c.cfg.Problems(c.masterCF(), entries) {
 		c.log.Warnf("%s", p)
 	}
 	c.checkTables()
 	c.checkOverrides()
+	c.checkTLS()
 	c.checkConfigFiles()
 	if executable(c.master()) == nil {
 		c.checkPrograms(services)
@@ -117,7 +119,11 @@ func (c *control) checkPrograms(services []config.Service) {
 		if errors.Is(err, os.ErrNotExist) && optional[filepath.Base(s.Command)] {
 			continue
 		}
-		if err != nil {
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			c.log.Warnf("%s: line %d: service %s does not work: there is no program %s; comment it out with postconf -M# %s/%s",
+				c.masterCF(), s.Line, s.Name, command, s.Name, s.Type)
+		case err != nil:
 			c.log.Warnf("%s: line %d: service %s: %v", c.masterCF(), s.Line, s.Name, err)
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -51,24 +52,36 @@ func (c *cache) put(s *session) bool {
 	return true
 }
 
-// take gives the connection that was used last under a label: the longer ones
-// idle, the sooner they can go. A connection that died meanwhile is closed here.
-func (c *cache) take(label string) *session {
-	for {
-		c.mu.Lock()
-		list := c.byKey[label]
-		if len(list) == 0 {
-			c.mu.Unlock()
-			return nil
+// take gives the connection that was used last under a label, of those that fit:
+// the longer the others idle, the sooner they can go. A connection that died
+// meanwhile is closed here.
+func (c *cache) take(label string, fits func(*session) bool) *session {
+	c.mu.Lock()
+	list := slices.Clone(c.byKey[label])
+	c.mu.Unlock()
+	for _, s := range slices.Backward(list) {
+		if c.now().Sub(s.idleSince) < c.limit && !s.Pending() {
+			if fits(s) && c.claim(label, s) {
+				return s
+			}
+			continue
 		}
-		s := list[len(list)-1]
-		c.remove(s)
-		c.mu.Unlock()
-		if c.now().Sub(s.idleSince) < c.limit && !s.stale() {
-			return s
+		if c.claim(label, s) {
+			s.Close()
 		}
-		s.close()
 	}
+	return nil
+}
+
+// claim takes an idle session out of the cache; false when another one did.
+func (c *cache) claim(label string, s *session) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !slices.Contains(c.byKey[label], s) {
+		return false
+	}
+	c.remove(s)
+	return true
 }
 
 // remove takes a session out of both lists. The mutex is held.
@@ -119,7 +132,7 @@ func (c *cache) sweep() {
 	}
 	c.mu.Unlock()
 	for _, s := range old {
-		s.farewell()
+		s.Farewell()
 	}
 }
 
@@ -136,6 +149,6 @@ func (c *cache) close() {
 	c.count = 0
 	c.mu.Unlock()
 	for _, s := range all {
-		s.close() // twice for two labels, which is harmless
+		s.Close() // twice for two labels, which is harmless
 	}
 }

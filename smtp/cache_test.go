@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"sealpost/lib/mailproto"
-	"sealpost/smtp/route"
+	"sealpost/lib/route"
 )
+
+func anySession(*session) bool { return true }
 
 func cachingRequest(nexthop string) *mailproto.DeliveryRequest {
 	r := request(nexthop, "a@b.test")
@@ -62,7 +64,7 @@ func TestReuseLimits(t *testing.T) {
 	now = now.Add(301 * time.Second)
 	f.cache.limit = time.Hour
 	f.run(t, cachingRequest(s.nexthop())) // uses it, and ends it for its age
-	if f.cache.take(destLabel(route.Destination{Text: s.nexthop()})) != nil {
+	if f.cache.take(destLabel(route.Destination{Text: s.nexthop()}), anySession) != nil {
 		t.Error("a connection is kept beyond smtp_connection_reuse_time_limit")
 	}
 }
@@ -99,9 +101,9 @@ func TestStaleConnection(t *testing.T) {
 			case "dies at MAIL", "421 at MAIL":
 				// The peer looks alive until it is spoken to.
 				ours, theirs := net.Pipe()
-				session.conn.Close()
+				session.Conn.Close()
 				f.cache.remove(session)
-				pipe, _ := openPipe(t, ours, theirs, session, how == "421 at MAIL")
+				pipe := openPipe(t, ours, theirs, session, how == "421 at MAIL")
 				f.cache.put(pipe)
 			}
 			out := f.run(t, cachingRequest(s.nexthop()))
@@ -120,7 +122,7 @@ func TestStaleConnection(t *testing.T) {
 
 // openPipe is a session over a pipe whose server hangs up, or says 421, at the
 // first command after the handshake.
-func openPipe(t *testing.T, ours, theirs net.Conn, like *session, bye bool) (*session, *failure) {
+func openPipe(t *testing.T, ours, theirs net.Conn, like *session, bye bool) *session {
 	go func() {
 		defer theirs.Close()
 		buf := make([]byte, 4096)
@@ -132,16 +134,19 @@ func openPipe(t *testing.T, ours, theirs net.Conn, like *session, bye bool) (*se
 			theirs.Write([]byte("421 4.4.2 idle too long\r\n"))
 		}
 	}()
-	s, f := open(ours, like.host, like.set, nil, time.Now())
-	if f != nil {
+	s := newSession(ours, like.Host, like.set, time.Now())
+	if f := s.Greeting(nil); f != nil {
+		t.Fatal(f)
+	}
+	if f := s.Hello(nil); f != nil {
 		t.Fatal(f)
 	}
 	s.destLabel, s.endpLabel, s.uses = like.destLabel, like.endpLabel, 1
-	return s, f
+	return s
 }
 
 func waitReadable(t *testing.T, s *session) {
-	for end := time.Now().Add(10 * time.Second); !s.stale(); runtime.Gosched() {
+	for end := time.Now().Add(10 * time.Second); !s.Pending(); runtime.Gosched() {
 		if time.Now().After(end) {
 			t.Fatal("the connection is not readable")
 		}

@@ -12,7 +12,7 @@ import (
 	"sealpost/lib/attr"
 	"sealpost/lib/dns/dnstest"
 	"sealpost/lib/mailproto"
-	"sealpost/smtp/route"
+	"sealpost/lib/route"
 	"sealpost/test/capture"
 )
 

@@ -9,7 +9,9 @@ import (
 	"sealpost/lib/address"
 	"sealpost/lib/dsn"
 	"sealpost/lib/mailproto"
+	"sealpost/lib/reqtls"
 	"sealpost/lib/sendopts"
+	"sealpost/lib/smtpclient"
 )
 
 // envelope is what the commands of one transaction are made from; it does not
@@ -33,15 +35,15 @@ func (e *envelope) needsUTF8() bool {
 
 // appendMail appends MAIL FROM. The order of parameters is Postfix's:
 // SIZE BODY ENVID RET SMTPUTF8 REQUIRETLS AUTH.
-func appendMail(b []byte, e *envelope, f *Features, sendSize bool) []byte {
+func appendMail(b []byte, e *envelope, f *smtpclient.Features, v reqtls.Verdict) []byte {
 	b = append(b, "MAIL FROM:<"...)
 	b = appendArg(b, e.sender)
 	b = append(b, '>')
-	if sendSize && f.Has(ExtSIZE) && e.size > 0 {
+	if f.Has(smtpclient.ExtSIZE) && e.size > 0 {
 		b = append(b, " SIZE="...)
 		b = strconv.AppendInt(b, e.size, 10)
 	}
-	if f.Has(Ext8BITMIME) {
+	if f.Has(smtpclient.Ext8BITMIME) {
 		switch e.encoding {
 		case "8bit":
 			b = append(b, " BODY=8BITMIME"...)
@@ -49,34 +51,42 @@ func appendMail(b []byte, e *envelope, f *Features, sendSize bool) []byte {
 			b = append(b, " BODY=7BIT"...)
 		}
 	}
-	if f.Has(ExtDSN) {
+	if f.Has(smtpclient.ExtDSN) {
 		if e.id != "" {
 			b = append(b, " ENVID="...)
 			b = appendXtext(b, e.id)
 		}
-		switch e.ret {
+		ret := e.ret
+		if v.HeadersOnly {
+			// A server that knows no REQUIRETLS keeps the content out of what it returns.
+			ret = dsn.RetHdrs
+		}
+		switch ret {
 		case dsn.RetFull:
 			b = append(b, " RET=FULL"...)
 		case dsn.RetHdrs:
 			b = append(b, " RET=HDRS"...)
 		}
 	}
-	if f.Has(ExtSMTPUTF8) && (e.utf8 || e.opts&(sendopts.SMTPUTF8Any&^sendopts.SMTPUTF8Requested) != 0) {
+	if f.Has(smtpclient.ExtSMTPUTF8) && (e.utf8 || e.opts&(sendopts.SMTPUTF8Any&^sendopts.SMTPUTF8Requested) != 0) {
 		b = append(b, " SMTPUTF8"...)
+	}
+	if v.Say {
+		b = append(b, " REQUIRETLS"...)
 	}
 	return append(b, '\r', '\n')
 }
 
 // appendRcpt appends RCPT TO with NOTIFY and ORCPT (RFC 3461 §4). addr is the
 // recipient in external form.
-func appendRcpt(b []byte, addr string, r *mailproto.Recipient, f *Features) []byte {
+func appendRcpt(b []byte, addr string, r *mailproto.Recipient, f *smtpclient.Features) []byte {
 	b = append(b, "RCPT TO:<"...)
 	b = appendArg(b, addr)
 	b = append(b, '>')
-	if f.Has(ExtDSN) {
+	if f.Has(smtpclient.ExtDSN) {
 		if r.OrigRcpt != "" {
 			b = append(b, " ORCPT="...)
-			b = appendOrcpt(b, r.OrigRcpt, f.Has(ExtSMTPUTF8))
+			b = appendOrcpt(b, r.OrigRcpt, f.Has(smtpclient.ExtSMTPUTF8))
 		} else if r.OrigAddr != "" {
 			b = append(b, " ORCPT=rfc822;"...)
 			b = appendXtext(b, address.Quote(r.OrigAddr))

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"sealpost/lib/address"
+	"sealpost/lib/smtpclient"
 	"sealpost/smtp/mime7"
 )
 
@@ -18,12 +19,12 @@ type deliveryFlags struct {
 // and converted when the server does not take 8-bit text.
 func (w *walk) content(ctx context.Context, s *session) content {
 	lines := w.data()
-	f := &s.facts.Features
+	f := &s.Facts.Features
 	if w.generic != nil {
 		lines = &genericHeader{content: lines, rewrite: func(addr string) (string, error) { return w.generic(ctx, addr) }}
 	}
-	if w.env.encoding == "8bit" && !f.Has(Ext8BITMIME) && !w.set.noConversion {
-		w.log.Verbosef("%s: %s has no 8BITMIME: converting to 7bit", w.req.QueueID, s.host.NameAddr())
+	if w.env.encoding == "8bit" && !f.Has(smtpclient.Ext8BITMIME) && !w.set.noConversion {
+		w.log.Verbosef("%s: %s has no 8BITMIME: converting to 7bit", w.req.QueueID, s.Host.NameAddr())
 		lines = mime7.New(lines)
 	}
 	head := w.headers()

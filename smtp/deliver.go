@@ -10,10 +10,13 @@ import (
 	"sealpost/lib/address"
 	"sealpost/lib/agent"
 	"sealpost/lib/dsn"
+	"sealpost/lib/hop"
 	"sealpost/lib/maillog"
 	"sealpost/lib/mailproto"
+	"sealpost/lib/reqtls"
+	"sealpost/lib/route"
+	"sealpost/lib/smtpclient"
 	"sealpost/lib/table"
-	"sealpost/smtp/route"
 )
 
 // client is the program: everything that outlives a message.
@@ -23,6 +26,9 @@ type client struct {
 	syntax route.Syntax
 	cache  *cache
 	dial   dialer
+	tls    policies
+	engine hop.Engine
+	reqtls *reqtls.Policy
 	now    func() time.Time
 	flags  deliveryFlags
 	// always are the destinations with connection caching without demand.
@@ -55,8 +61,12 @@ type walk struct {
 	env      envelope
 	rcpts    []*rcpt // those without outcome
 	tried    map[string]bool
-	sessions int      // that got past EHLO
-	last     *failure // why the remaining recipients remain
+	sessions int                 // that got past EHLO
+	last     *smtpclient.Failure // why the remaining recipients remain
+	// level is how far a request for REQUIRETLS is enforced for the current destination.
+	level reqtls.Level
+	// status is the tls= field: what was decided about the last host.
+	status status
 	// fallback: the current destination is one of smtp_fallback_relay.
 	fallback bool
 }
@@ -73,7 +83,7 @@ func (c *client) deliver(ctx context.Context, j job) {
 	list, err := route.ParseList(j.req.Nexthop, c.syntax)
 	if err != nil {
 		j.log.Warnf("%s: next hop: %v", j.req.QueueID, err)
-		w.last = &failure{throttle: true, status: dsn.Status{Code: "4.3.5", Reason: err.Error()}}
+		w.last = &smtpclient.Failure{Throttle: true, Status: dsn.Status{Code: "4.3.5", Reason: err.Error()}}
 		w.leftovers(ctx)
 		return
 	}
@@ -128,12 +138,12 @@ func (w *walk) prepare(ctx context.Context) bool {
 	}
 	if err != nil {
 		w.log.Warnf("%s: %v", r.QueueID, err)
-		w.last = &failure{status: dsn.Status{Code: "4.3.0", Reason: "Temporary lookup error"}}
+		w.last = &smtpclient.Failure{Status: dsn.Status{Code: "4.3.0", Reason: "Temporary lookup error"}}
 		w.leftovers(ctx)
 		return false
 	}
 	if err := checkArg(w.env.sender); err != nil {
-		w.last = &failure{status: dsn.Status{Code: "5.1.7", Reason: "bad sender address: " + err.Error()}}
+		w.last = &smtpclient.Failure{Status: dsn.Status{Code: "5.1.7", Reason: "bad sender address: " + err.Error()}}
 		w.leftovers(ctx)
 		return false
 	}
@@ -143,7 +153,7 @@ func (w *walk) prepare(ctx context.Context) bool {
 			if err != nil {
 				reason += ": " + err.Error()
 			}
-			w.settle(ctx, rc, &failure{status: dsn.Status{Code: "5.1.3", Reason: reason}}, "none", r.Stats, true)
+			w.settle(ctx, rc, &smtpclient.Failure{Status: dsn.Status{Code: "5.1.3", Reason: reason}}, "none", r.Stats, true)
 		}
 	}
 	w.forget()
@@ -175,24 +185,12 @@ func (w *walk) external(ctx context.Context, addr string) (string, error) {
 // destination tries the hosts of one destination. stop: no other destination is
 // to be tried, because this system is an exchanger of this one.
 func (w *walk) destination(ctx context.Context, dest route.Destination, final bool) (stop bool) {
+	w.status, w.level = status{}, w.asked(ctx, dest)
 	caching := w.caching(ctx, dest)
-	label := destLabel(dest)
 	if caching.load {
-		for w.sessionsLeft() {
-			s := w.cache.take(label)
-			if s == nil {
-				break
-			}
-			w.log.Verbosef("%s: using cached connection to %s for %s", w.req.QueueID, s.host.Relay(), dest.Text)
-			w.tried[s.host.Endpoint()] = true
-			if w.attempt(ctx, s, caching, false) {
-				delete(w.tried, s.host.Endpoint()) // it was dead: the host is as good as new
-				continue
-			}
-			w.sessions++
-			if len(w.rcpts) == 0 {
-				return false
-			}
+		w.reuseDestination(ctx, dest, caching)
+		if len(w.rcpts) == 0 {
+			return false
 		}
 	}
 	plan, err := w.route.Hosts(ctx, dest)
@@ -203,7 +201,7 @@ func (w *walk) destination(ctx context.Context, dest route.Destination, final bo
 		}
 		w.warn(rf.Warnings)
 		w.log.Verbosef("%s: no hosts for %s: %v", w.req.QueueID, dest.Text, err)
-		w.last = &failure{scope: site, throttle: true, status: rf.Status}
+		w.last = &smtpclient.Failure{Scope: smtpclient.Site, Throttle: true, Status: rf.Status}
 		return rf.BestMX
 	}
 	w.warn(plan.Warnings)
@@ -236,68 +234,79 @@ func (w *walk) sessionsLeft() bool {
 // host tries one host: over an idle connection when there is one, else over a
 // new one. last: no other host is left; lastDest: no other destination is left.
 func (w *walk) host(ctx context.Context, dest route.Destination, h route.Host, caching caching, last, lastDest bool) {
-	// The session that follows may be the last one allowed.
-	final := last || lastDest && w.set.sessionLimit > 0 && w.sessions+1 >= w.set.sessionLimit
-	if caching.load {
-		for {
-			s := w.cache.take(endpLabel(h))
-			if s == nil {
-				break
-			}
-			w.log.Verbosef("%s: using cached connection to %s", w.req.QueueID, h.Relay())
-			s.host = h
-			if !w.attempt(ctx, s, caching, final) {
-				w.sessions++
-				return
-			}
-		}
-	}
-	nc, err := w.dial(ctx, h)
-	if err != nil {
-		f := unreachable(h, err)
-		w.log.Log(maillog.Info, &maillog.ConnectFailure{QueueID: w.req.QueueID, Reason: f.status.Reason})
+	p, f := w.decide(ctx, dest, h)
+	if f != nil {
 		w.last = f
 		return
 	}
-	stop := context.AfterFunc(ctx, func() { nc.Close() })
-	s, f := open(nc, h, w.set, w.log, w.now())
-	stop()
-	if f != nil {
-		w.log.Verbosef("%s: %s: no session: %s", w.req.QueueID, h.Relay(), f.status.Reason)
-		w.settleAll(ctx, f, h.Relay(), w.stats(s), last)
-		s.quit()
+	// The session that follows may be the last one allowed.
+	final := last || lastDest && w.set.sessionLimit > 0 && w.sessions+1 >= w.set.sessionLimit
+	if caching.load && w.reuseHost(ctx, p, caching, final) {
 		return
 	}
-	if ignored := s.facts.Features.Ignored; ignored != 0 && !w.set.discardSilent {
-		w.log.Log(maillog.Info, &maillog.EhloDiscarded{QueueID: w.req.QueueID, Host: h.NameAddr(), Keywords: ignored.names()})
+	s := w.connect(ctx, p, last)
+	if s == nil {
+		return
 	}
-	s.destLabel, s.endpLabel = destLabel(dest), endpLabel(h)
-	w.log.Verbosef("%s: connected to %s, extensions %#x, size limit %d", w.req.QueueID, h.Relay(), s.facts.Features.Ext, s.facts.Features.MaxSize)
-	w.attempt(ctx, s, caching, final)
+	s.destLabel, s.endpLabel, s.key = destLabel(dest), endpLabel(h), p.Policy.Key()
+	w.log.Verbosef("%s: connected to %s, extensions %#x, size limit %d", w.req.QueueID, h.Relay(), s.Facts.Features.Ext, s.Facts.Features.MaxSize)
+	w.attempt(ctx, s, p, caching, final)
 	w.sessions++
+}
+
+// connect makes a connection on which mail may be offered, or settles recipients
+// by what is in the way of it. A handshake that fails may be followed by one more
+// connection, in the clear.
+func (w *walk) connect(ctx context.Context, p *hostPlan, last bool) *session {
+	h := p.Host
+	for {
+		nc, err := w.dial(ctx, h)
+		if err != nil {
+			f := smtpclient.Unreachable(h, err)
+			w.log.Log(maillog.Info, &maillog.ConnectFailure{QueueID: w.req.QueueID, Reason: f.Status.Reason})
+			w.last = f
+			return nil
+		}
+		s := newSession(nc, h, w.set, w.now())
+		stop := context.AfterFunc(ctx, func() { nc.Close() })
+		f, again := w.open(ctx, s, p)
+		stop()
+		if f == nil {
+			return s
+		}
+		if again {
+			w.log.Verbosef("%s: %s: trying without TLS", w.req.QueueID, h.Relay())
+			s.Close()
+			continue
+		}
+		w.log.Verbosef("%s: %s: no session: %s", w.req.QueueID, h.Relay(), f.Status.Reason)
+		w.settleAll(ctx, f, h.Relay(), w.stats(s), last)
+		s.Quit()
+		return nil
+	}
 }
 
 // attempt offers the message over a session and settles recipients by the
 // answers. again: the connection had died while idle, and nothing was decided.
-func (w *walk) attempt(ctx context.Context, s *session, caching caching, final bool) (again bool) {
-	nc := s.conn.NetConn()
+func (w *walk) attempt(ctx context.Context, s *session, p *hostPlan, caching caching, final bool) (again bool) {
+	nc := s.Conn.NetConn()
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	stats := w.stats(s)
-	t := &transaction{session: s, env: &w.env, rcpts: w.rcpts, probe: w.isProbe(), queueID: w.req.QueueID, log: w.log,
+	t := &transaction{session: s, plan: p, env: &w.env, rcpts: w.rcpts, probe: w.isProbe(), queueID: w.req.QueueID, log: w.log,
 		data: func() content { return w.content(ctx, s) }}
 	f := t.run()
 	stop()
 	if t.stale {
-		w.log.Verbosef("%s: cached connection to %s was dead", w.req.QueueID, s.host.Relay())
-		s.close()
+		w.log.Verbosef("%s: cached connection to %s was dead", w.req.QueueID, s.Host.Relay())
+		s.Close()
 		return true
 	}
 	if f != nil && ctx.Err() != nil {
 		// This process is leaving: the destination did nothing wrong.
-		f = &failure{scope: message, broken: true, status: dsn.Status{Code: "4.3.2",
-			Reason: "delivery was interrupted (" + f.status.Reason + ")"}}
+		f = &smtpclient.Failure{Scope: smtpclient.Message, Broken: true, Status: dsn.Status{Code: "4.3.2",
+			Reason: "delivery was interrupted (" + f.Status.Reason + ")"}}
 	}
-	relay := s.host.Relay()
+	relay := s.Host.Relay()
 	stats.DeliverDone = w.now()
 	for _, r := range w.rcpts {
 		switch {
@@ -308,23 +317,13 @@ func (w *walk) attempt(ctx context.Context, s *session, caching caching, final b
 		case f != nil:
 			w.settle(ctx, r, f, relay, stats, final)
 		default:
-			w.settle(ctx, r, &failure{status: dsn.Status{Code: "4.3.0", Reason: "no answer for this recipient"}}, relay, stats, final)
+			w.settle(ctx, r, &smtpclient.Failure{Status: dsn.Status{Code: "4.3.0", Reason: "no answer for this recipient"}}, relay, stats, final)
 		}
 	}
 	w.finishSite(f, final)
 	w.forget()
-	w.release(s, caching)
+	w.release(s, p, caching)
 	return false
-}
-
-// release keeps the session for others or ends it.
-func (w *walk) release(s *session, caching caching) {
-	set := w.set
-	if caching.store && !s.broken && (set.reuseCountLimit <= 0 || s.uses <= set.reuseCountLimit) &&
-		w.now().Sub(s.began) < set.reuseTimeLimit && w.cache.put(s) {
-		return
-	}
-	s.quit()
 }
 
 // stats are the request's with what this session adds.
@@ -342,28 +341,28 @@ func (w *walk) isProbe() bool {
 // sent records a recipient that the next hop took over.
 func (w *walk) sent(ctx context.Context, r *rcpt, s *session, relay string, stats mailproto.MsgStats) {
 	r.done = true
-	hasDSN := s.facts.Features.Has(ExtDSN)
+	hasDSN := s.Facts.Features.Has(smtpclient.ExtDSN)
 	action := dsn.ActionRelayed
 	if w.flags.final || w.set.lmtp && w.set.assumeFinal && !hasDSN {
 		action = dsn.ActionDelivered
 	}
 	w.out.Sent(ctx, agent.Outcome{
-		Recipient: r.Recipient, Relay: relay, Stats: stats, Relayed: hasDSN,
+		Recipient: r.Recipient, Relay: relay, Stats: stats, Relayed: hasDSN, TLS: w.tlsField(),
 		Status: dsn.Status{Code: r.code, Action: action, Reason: r.reply,
-			DiagType: dsn.DiagSMTP, DiagText: r.reply, MTAType: dsn.MTADNS, MTAName: s.host.Name},
+			DiagType: dsn.DiagSMTP, DiagText: r.reply, MTAType: dsn.MTADNS, MTAName: s.Host.Name},
 	})
 }
 
 // settle gives a recipient its outcome, or leaves it for the next host.
-func (w *walk) settle(ctx context.Context, r *rcpt, f *failure, relay string, stats mailproto.MsgStats, final bool) {
-	o := agent.Outcome{Recipient: r.Recipient, Relay: relay, Stats: stats, Status: f.status}
+func (w *walk) settle(ctx context.Context, r *rcpt, f *smtpclient.Failure, relay string, stats mailproto.MsgStats, final bool) {
+	o := agent.Outcome{Recipient: r.Recipient, Relay: relay, Stats: stats, Status: f.Status, TLS: w.tlsField()}
 	switch {
-	case f.soft(final) && !final:
+	case f.Soft(final) && !final:
 		if w.last != f {
-			w.log.Log(maillog.Info, &maillog.NextHost{QueueID: w.req.QueueID, Reason: f.status.Reason})
+			w.log.Log(maillog.Info, &maillog.NextHost{QueueID: w.req.QueueID, Reason: f.Status.Reason})
 			w.last = f
 		}
-	case f.soft(final):
+	case f.Soft(final):
 		r.done = true
 		w.out.Deferred(ctx, o)
 	default:
@@ -372,7 +371,7 @@ func (w *walk) settle(ctx context.Context, r *rcpt, f *failure, relay string, st
 	}
 }
 
-func (w *walk) settleAll(ctx context.Context, f *failure, relay string, stats mailproto.MsgStats, final bool) {
+func (w *walk) settleAll(ctx context.Context, f *smtpclient.Failure, relay string, stats mailproto.MsgStats, final bool) {
 	for _, r := range w.rcpts {
 		w.settle(ctx, r, f, relay, stats, final)
 	}
@@ -381,9 +380,9 @@ func (w *walk) settleAll(ctx context.Context, f *failure, relay string, stats ma
 }
 
 // finishSite tells qmgr about a destination whose last host failed.
-func (w *walk) finishSite(f *failure, final bool) {
-	if f != nil && final && f.scope == site && f.throttle && f.soft(final) {
-		w.out.HopStatus(f.status)
+func (w *walk) finishSite(f *smtpclient.Failure, final bool) {
+	if f != nil && final && f.Scope == smtpclient.Site && f.Throttle && f.Soft(final) {
+		w.out.HopStatus(f.Status)
 	}
 }
 
@@ -405,16 +404,16 @@ func (w *walk) forget() {
 func (w *walk) leftovers(ctx context.Context) {
 	f := w.last
 	if f == nil {
-		f = &failure{scope: site, status: dsn.Status{Code: "4.3.0", Reason: "no host was tried"}}
+		f = &smtpclient.Failure{Scope: smtpclient.Site, Status: dsn.Status{Code: "4.3.0", Reason: "no host was tried"}}
 		if ctx.Err() != nil {
-			f.status = dsn.Status{Code: "4.3.2", Reason: "delivery was interrupted"}
+			f.Status = dsn.Status{Code: "4.3.2", Reason: "delivery was interrupted"}
 		}
 	}
-	if f.status.Code == "5.4.6" && w.set.bestMXTransport != "" {
+	if f.Status.Code == "5.4.6" && w.set.bestMXTransport != "" {
 		w.pass(ctx)
 		return
 	}
-	if !f.soft(true) && f.scope == site && f.status.Code != "5.4.6" {
+	if !f.Soft(true) && f.Scope == smtpclient.Site && f.Status.Code != "5.4.6" {
 		what := ""
 		switch {
 		case w.fallback:
@@ -425,7 +424,7 @@ func (w *walk) leftovers(ctx context.Context) {
 		if what != "" {
 			w.log.Warnf("%s configuration problem", what)
 			adjusted := *f
-			adjusted.status.Code = "4.3.5"
+			adjusted.Status.Code = "4.3.5"
 			f = &adjusted
 		}
 	}
@@ -446,35 +445,6 @@ func (w *walk) pass(ctx context.Context) {
 	}
 	w.forget()
 }
-
-// caching says whether idle connections may be used and kept for a request.
-type caching struct{ load, store bool }
-
-// caching follows qmgr's demand and the list of destinations that are always
-// cached. A probe must not lengthen the life of a connection.
-func (w *walk) caching(ctx context.Context, dest route.Destination) caching {
-	if w.always != nil {
-		name := dest.Host
-		if dest.Unix != "" {
-			name = dest.Unix
-		}
-		if ok, err := w.always.Match(ctx, name); ok && err == nil {
-			return caching{true, true}
-		}
-	}
-	if !w.set.cacheOnDemand {
-		return caching{}
-	}
-	return caching{
-		load:  w.req.Flags&mailproto.DeliverConnLoad != 0,
-		store: w.req.Flags&mailproto.DeliverConnStore != 0,
-	}
-}
-
-// Labels of the cache. What a message demands of a connection (TLS policy,
-// REQUIRETLS level) becomes part of them.
-func destLabel(d route.Destination) string { return "dest\n" + strings.ToLower(d.Text) }
-func endpLabel(h route.Host) string        { return "endp\n" + h.Endpoint() }
 
 // name is a parameter's name for this program.
 func (set *settings) name(ending string) string {

@@ -62,6 +62,44 @@ to be dead before the server has said anything about a message is replaced by a
 new one; that is not a failed delivery. At most 100 connections idle for one
 destination or server, and 1000 in all.
 
+# TRANSPORT SECURITY
+
+How much TLS is needed is decided anew for each host, by smtp_tls_policy_maps for
+the destination, else by smtp_tls_security_level:
+
+	none         TLS is not used.
+	may          TLS where it is offered, with any certificate; else in the clear.
+	encrypt      TLS, with any certificate.
+	fingerprint  A certificate or public key with a known fingerprint.
+	verify       A trusted certificate with the name of the host.
+	secure       A trusted certificate with the name of the destination.
+	dane         TLSA records where DNSSEC has them, else may (RFC 7672).
+	dane-only    TLSA records.
+
+After the handshake EHLO is said again; what the server said before it does not
+count. At level may a handshake that fails is tried again, and a message that is
+older than minimal_backoff_time is sent in the clear instead. At all other levels
+the message waits: mail that must not go in the clear does not. "TLS-Required: no"
+in a message means level may for it and no table.
+
+A TLS connection is used for more than one message with smtp_tls_connection_reuse,
+or connection_reuse in a policy table, when the policy of the next message is the
+same and what the connection showed satisfies it.
+
+A delivery line says tls=LEVEL: "may:none" went in the clear, "!verify" was not
+used because the server does not satisfy the level, "verify?" did not come so far.
+
+When the sender asked for REQUIRETLS (RFC 8689), smtp_requiretls_policy says for
+each destination how far that is enforced. At level enforce, the default, a host gets
+the message only over TLS with a certificate that matches an authentic name, and
+only when it announces REQUIRETLS inside TLS; else the next host is tried, and at
+last the message returns. What became of the request is the second part of tls=:
+"requiretls", or "!requiretls:" with the reason: nocertmatch, nosecuremx (the MX
+lookup could be forged), nostarttls, noencryption, none (not announced).
+
+See docs/tls.md for a guide. TLS versions and ciphers are those of Go; "sealpost
+check" names the settings that it cannot follow.
+
 # MESSAGE CONTENT
 
 Lines end in CR LF on the wire, and a "." at the beginning of a line is doubled.
@@ -150,6 +188,7 @@ The conversation:
 Time limits:
 
   - smtp_connect_timeout (30s; lmtp: 0s), smtp_helo_timeout (300s),
+    smtp_starttls_timeout (300s, for the command and for the handshake),
     smtp_mail_timeout (300s), smtp_rcpt_timeout (300s), smtp_data_init_timeout
     (120s), smtp_data_xfer_timeout (180s), smtp_data_done_timeout (600s),
     smtp_rset_timeout (20s), smtp_quit_timeout (300s): for each read or write at
@@ -157,6 +196,29 @@ Time limits:
   - smtp_per_request_deadline (no): the limits are for a whole command and reply.
   - smtp_min_data_rate (500): bytes per second of content that earn more time
     under smtp_per_request_deadline.
+
+Transport security:
+
+  - smtp_tls_security_level (may; lmtp: empty), smtp_tls_policy_maps (empty): see above.
+  - smtp_tls_wrappermode (no): TLS from the first byte; wants level encrypt or more.
+  - smtp_tls_CAfile, smtp_tls_CApath (empty), tls_append_default_CA (no): whom to trust.
+  - smtp_tls_chain_files, smtp_tls_cert_file, smtp_tls_key_file, smtp_tls_eccert_file,
+    smtp_tls_eckey_file (empty): certificates of the client.
+  - smtp_tls_verify_cert_match (hostname), smtp_tls_secure_cert_match (nexthop,
+    dot-nexthop; lmtp: nexthop): names to match.
+  - smtp_tls_fingerprint_cert_match (empty), smtp_tls_fingerprint_digest (sha256).
+  - smtp_tls_servername (empty): name to send in the handshake (SNI).
+  - smtp_tls_protocols, smtp_tls_mandatory_protocols (>=TLSv1), smtp_tls_ciphers,
+    smtp_tls_mandatory_ciphers (medium), smtp_tls_exclude_ciphers,
+    smtp_tls_mandatory_exclude_ciphers (empty).
+  - smtp_tls_dane_insecure_mx_policy (dane; SMTP and LMTP), tls_dane_digests, dnssec_probe.
+  - smtp_tls_connection_reuse (no), smtp_tls_session_cache_database (empty).
+  - smtp_tls_block_early_mail_reply (no): give up a server that answers too early.
+  - requiretls_enable (yes), smtp_requiretls_policy (opportunistic for $mydomain,
+    localhost and addresses, else enforce; lmtp: opportunistic): see above.
+  - tls_required_enable (yes): honour "TLS-Required: no".
+  - smtp_tls_loglevel (0), smtp_log_tls_feature_status (yes),
+    smtp_tls_note_starttls_offer (no): what to log.
 
 Connection reuse:
 
@@ -171,7 +233,7 @@ Connection reuse:
 # STANDARDS
 
 RFC 5321 (SMTP), RFC 2033 (LMTP), RFC 2920 (PIPELINING), RFC 1870 (SIZE), RFC 6152
-(8BITMIME), RFC 3461 (DSN), RFC 3463 and RFC 2034 (enhanced status codes), RFC 6531
+(8BITMIME), RFC 3207 (STARTTLS), RFC 7672 (DANE), RFC 8689 (REQUIRETLS), RFC 3461 (DSN), RFC 3463 and RFC 2034 (enhanced status codes), RFC 6531
 and RFC 6533 (SMTPUTF8), RFC 7505 (null MX).
 
 # SEE ALSO

@@ -10,8 +10,10 @@ import (
 	"sealpost/lib/config"
 	"sealpost/lib/maillog"
 	"sealpost/lib/mailproto"
+	"sealpost/lib/reqtls"
+	"sealpost/lib/route"
 	"sealpost/lib/service"
-	"sealpost/smtp/route"
+	"sealpost/lib/smtpclient"
 )
 
 func TestGenericMaps(t *testing.T) {
@@ -102,34 +104,20 @@ func (p *pieces) Next() ([]byte, bool, error) {
 	return []byte(text), false, nil
 }
 
-func FuzzEHLO(f *testing.F) {
-	for _, s := range []string{"SIZE 100", "size", "SIZE -1", "AUTH=PLAIN", "PIPELINING ", "\x00", "SIZE 99999999999999999999"} {
-		f.Add([]byte(s), true)
-	}
-	f.Fuzz(func(t *testing.T, line []byte, first bool) {
-		const discard = ExtSTARTTLS | ExtDSN
-		var fe Features
-		fe.ehloLine(first, line, discard)
-		if fe.Ext&discard != 0 || fe.MaxSize < 0 || first && fe.Ext != 0 || strings.ContainsAny(fe.Name, "\r\n\x00\x1b") {
-			t.Fatalf("%q: %+v", line, fe)
-		}
-	})
-}
-
 // Whatever is in an envelope, each command is one line of printable bytes, or the
 // address was refused.
 func FuzzCommands(f *testing.F) {
 	f.Add("a@b", "id", "rfc822;x y", 6, uint16(0xffff))
-	f.Add("a b@c", "i\r\nd", "utf-8;\u00fc\\\x7f", 1, uint16(ExtDSN))
-	f.Add("\xff@b", "+=", ";", 14, uint16(ExtDSN|ExtSMTPUTF8))
+	f.Add("a b@c", "i\r\nd", "utf-8;\u00fc\\\x7f", 1, uint16(smtpclient.ExtDSN))
+	f.Add("\xff@b", "+=", ";", 14, uint16(smtpclient.ExtDSN|smtpclient.ExtSMTPUTF8))
 	f.Fuzz(func(t *testing.T, addr, id, orcpt string, notify int, ext uint16) {
 		if checkArg(addr) != nil {
 			return
 		}
 		e := &envelope{sender: addr, id: id, size: 5, encoding: "8bit", ret: 1}
-		fe := &Features{Ext: Ext(ext)}
+		fe := &smtpclient.Features{Ext: smtpclient.Ext(ext)}
 		r := &mailproto.Recipient{Addr: addr, OrigRcpt: orcpt, Notify: 6}
-		for _, line := range []string{string(appendMail(nil, e, fe, true)), string(appendRcpt(nil, addr, r, fe))} {
+		for _, line := range []string{string(appendMail(nil, e, fe, reqtls.Verdict{Say: true})), string(appendRcpt(nil, addr, r, fe))} {
 			text, ok := strings.CutSuffix(line, "\r\n")
 			if !ok || strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c == 0x7f }) {
 				t.Fatalf("%q", line)
@@ -160,31 +148,6 @@ func TestSettings(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), tc.name) || !strings.Contains(err.Error(), tc.value) {
 			t.Errorf("%s = %s: error %v does not name them", tc.name, tc.value, err)
 		}
-	}
-}
-
-func TestOwnAddresses(t *testing.T) {
-	cfg, err := config.FromMap(map[string]string{"inet_interfaces": "192.0.2.1, loopback-only", "proxy_interfaces": "[2001:db8::1]"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	own, err := ownAddrs(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for _, a := range own {
-		got = append(got, a.String())
-	}
-	if strings.Join(got, " ") != "127.0.0.1 192.0.2.1 ::1 2001:db8::1" {
-		t.Error(got)
-	}
-	cfg, err = config.FromMap(map[string]string{"inet_interfaces": "all"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if own, err = ownAddrs(cfg); err != nil || len(own) == 0 {
-		t.Errorf("%v, %v", own, err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -17,9 +18,13 @@ import (
 	"sealpost/lib/dns"
 	"sealpost/lib/dns/dnstest"
 	"sealpost/lib/dsn"
+	"sealpost/lib/hop"
 	"sealpost/lib/maillog"
 	"sealpost/lib/mailproto"
-	"sealpost/smtp/route"
+	"sealpost/lib/reqtls"
+	"sealpost/lib/route"
+	"sealpost/lib/table"
+	"sealpost/lib/tlspolicy"
 )
 
 // script says how a server behaves. on is asked with "RCPT TO:<a@b>", then with
@@ -30,11 +35,18 @@ import (
 type script struct {
 	ehlo string // extensions, blank-separated; "-" refuses EHLO
 	on   map[string]string
+	// tls is what STARTTLS leads to; without it the server takes no notice of the
+	// handshake. wrapper: TLS comes first. secret are extensions inside TLS.
+	tls     *tls.Config
+	wrapper bool
+	secret  string
+	// inside are replies inside TLS, in place of those in on.
+	inside map[string]string
 }
 
 var defaults = map[string]string{
 	"BANNER": "220 mx.test ESMTP", "HELO": "250 mx.test", "MAIL": "250 2.1.0 ok", "RCPT": "250 2.1.5 ok",
-	"DATA": "354 go", "DOT": "250 2.0.0 queued", "RSET": "250 2.0.0 reset", "QUIT": "221 2.0.0 bye",
+	"DATA": "354 go", "STARTTLS": "220 2.0.0 go", "DOT": "250 2.0.0 queued", "RSET": "250 2.0.0 reset", "QUIT": "221 2.0.0 bye",
 }
 
 // server is a scripted server; commands and messages are recorded in order.
@@ -121,7 +133,12 @@ func (s *server) count() (messages, conns int) {
 // say sends the reply to a command; false ends the conversation.
 func (s *server) say(c net.Conn, keys ...string) (ok bool, code byte) {
 	var reply string
+	_, secret := c.(*tls.Conn)
 	for _, key := range keys {
+		if r, found := s.inside[key]; found && secret {
+			reply = r
+			break
+		}
 		if r, found := s.on[key]; found {
 			reply = r
 			break
@@ -147,6 +164,14 @@ func (s *server) say(c net.Conn, keys ...string) (ok bool, code byte) {
 }
 
 func (s *server) talk(c net.Conn) {
+	if s.wrapper {
+		secret := tls.Server(c, s.tls)
+		if secret.Handshake() != nil {
+			s.record("NO HANDSHAKE")
+			return
+		}
+		c = secret
+	}
 	if ok, _ := s.say(c, "BANNER"); !ok {
 		return
 	}
@@ -180,6 +205,15 @@ func (s *server) talk(c net.Conn) {
 		if verb == "QUIT" {
 			return
 		}
+		if verb == "STARTTLS" && code == '2' && s.tls != nil {
+			secret := tls.Server(c, s.tls)
+			if err := secret.Handshake(); err != nil {
+				s.record("NO HANDSHAKE")
+				return
+			}
+			s.record("TLS")
+			c, r = secret, bufio.NewReader(secret)
+		}
 		if verb == "DATA" && code == '3' && !s.content(c, r) {
 			return
 		}
@@ -191,8 +225,12 @@ func (s *server) hello(c net.Conn) {
 		c.Write([]byte("502 5.5.1 no\r\n"))
 		return
 	}
-	lines := append([]string{"mx.test"}, strings.Split(s.ehlo, " ")...)
-	if s.ehlo == "" {
+	ehlo := s.ehlo
+	if _, secret := c.(*tls.Conn); secret {
+		ehlo = s.secret
+	}
+	lines := append([]string{"mx.test"}, strings.Split(ehlo, " ")...)
+	if ehlo == "" {
 		lines = lines[:1]
 	}
 	var b strings.Builder
@@ -312,18 +350,33 @@ func newFixture(t testing.TB, program string, values map[string]string, r dns.Re
 	if err != nil {
 		t.Fatal(err)
 	}
-	rc, err := routeConfig(cfg, set)
+	rc, err := route.Load(cfg, set.lmtp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	syntax, err := route.LoadSyntax(cfg, set.lmtp)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if r == nil {
 		r = dnstest.Map{}
 	}
+	secure, _ := r.(dns.SecureResolver)
+	source, err := tlspolicy.Open(cfg, set.lmtp, table.Env{Warnf: t.Logf}, secure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, _, err := hop.OpenEngine(cfg, set.lmtp)
+	if err != nil {
+		t.Fatal(err)
+	}
 	rc.Resolver = r
 	rc.Shuffle = nil
 	f := &fixture{client: &client{set: set, route: rc, now: time.Now, dial: set.dial,
+		tls: source, engine: engine,
+		reqtls: reqtls.Open(table.Env{Warnf: t.Logf}, set.name("requiretls_policy"), cfg.Str(set.name("requiretls_policy"))),
 		cache:  newCache(set.cacheLimit, time.Now),
-		syntax: route.Syntax{LMTP: set.lmtp, DefaultPort: set.defaultPort, Services: services(cfg)}}}
+		syntax: syntax}}
 	t.Cleanup(f.cache.close)
 	return f
 }

@@ -8,6 +8,7 @@ import (
 	"sealpost/lib/dsn"
 	"sealpost/lib/maillog"
 	"sealpost/lib/mailproto"
+	"sealpost/lib/smtpclient"
 	"sealpost/lib/smtpio"
 )
 
@@ -22,11 +23,11 @@ type rcpt struct {
 	ext  string // external form, as the commands have it
 	done bool   // has its outcome
 
-	accepted bool     // by the server of this transaction
-	sent     bool     // message taken over
-	reply    string   // what the server said last, when that was good
-	code     string   // its enhanced status code
-	fail     *failure // what the server said last, when that was not
+	accepted bool                // by the server of this transaction
+	sent     bool                // message taken over
+	reply    string              // what the server said last, when that was good
+	code     string              // its enhanced status code
+	fail     *smtpclient.Failure // what the server said last, when that was not
 }
 
 // content is the message as lines; *queue.Content and converters of it.
@@ -37,6 +38,7 @@ type content interface {
 // transaction is one message offered to one server.
 type transaction struct {
 	*session
+	plan  *hostPlan
 	env   *envelope
 	rcpts []*rcpt
 	probe bool // stop after RCPT TO
@@ -45,17 +47,17 @@ type transaction struct {
 	log     *maillog.Logger
 	data    func() content
 
-	mail    *failure // reply to MAIL FROM
-	dataErr *failure // reply to DATA
-	ready   bool     // 354 was said
-	stale   bool     // a reused connection was dead before the server said anything
+	mail    *smtpclient.Failure // reply to MAIL FROM
+	dataErr *smtpclient.Failure // reply to DATA
+	ready   bool                // 354 was said
+	stale   bool                // a reused connection was dead before the server said anything
 	replies int
 	written int // bytes of content that were flushed
 }
 
 // run offers the message. The failure concerns all recipients that have no
 // outcome of their own; what became of the others is in rcpts.
-func (t *transaction) run() *failure {
+func (t *transaction) run() *smtpclient.Failure {
 	for _, r := range t.rcpts {
 		r.accepted, r.sent, r.fail, r.reply, r.code = false, false, nil, "", ""
 	}
@@ -63,17 +65,21 @@ func (t *transaction) run() *failure {
 		return f
 	}
 	reused := t.uses > 0
+	if t.set.blockEarlyReply && t.Facts.Secured && !reused && t.Pending() {
+		return t.unasked()
+	}
+	t.plan.guard(t.session)
 	t.uses++
 	if t.dirty && !t.reset() {
 		t.stale = reused
-		return broke(t.host, errors.New("RSET"), "sending RSET probe")
+		return smtpclient.Broke(t.Host, errors.New("RSET"), "sending RSET probe")
 	}
 	t.dirty = true
 	if f := t.commands(); f != nil {
-		t.broken = t.broken || f.broken
+		t.Broken = t.Broken || f.Broken
 		// A server that closes an idle connection, or says 421 to it, has not
 		// seen the message: that is not an outcome.
-		t.stale = reused && f.broken && t.replies <= 1
+		t.stale = reused && f.Broken && t.replies <= 1
 		return f
 	}
 	if t.mail != nil {
@@ -96,19 +102,27 @@ func (t *transaction) run() *failure {
 
 // check holds what is known about the server against what the message needs. It
 // is the last step before MAIL FROM.
-func (t *transaction) check() *failure {
-	f := &t.facts.Features
-	if t.env.needsUTF8() && !f.Has(ExtSMTPUTF8) {
-		return &failure{scope: message, softUnlessFinal: true, status: dsn.Status{Code: "5.6.7",
+func (t *transaction) check() *smtpclient.Failure {
+	f := &t.Facts.Features
+	if t.env.needsUTF8() && !f.Has(smtpclient.ExtSMTPUTF8) {
+		return &smtpclient.Failure{Scope: smtpclient.Message, SoftUnlessFinal: true, Status: dsn.Status{Code: "5.6.7",
 			Reason: "message requires SMTPUTF8, but no server was found that supports SMTPUTF8. " +
-				"The last attempted server was " + t.host.NameAddr()}}
+				"The last attempted server was " + t.Host.NameAddr()}}
 	}
 	if f.MaxSize > 0 && t.env.size > f.MaxSize {
-		return &failure{scope: message, status: dsn.Status{Code: "5.3.4",
+		return &smtpclient.Failure{Scope: smtpclient.Message, Status: dsn.Status{Code: "5.3.4",
 			Reason: fmt.Sprintf("message size %d exceeds size limit %d of server %s",
-				t.env.size, f.MaxSize, t.host.NameAddr())}}
+				t.env.size, f.MaxSize, t.Host.NameAddr())}}
 	}
 	return nil
+}
+
+// unasked is a reply inside TLS before the first mail command: an answer to what
+// somebody else said there first (CVE-2009-3555; smtp_tls_block_early_mail_reply).
+func (t *transaction) unasked() *smtpclient.Failure {
+	t.Broken = true
+	return &smtpclient.Failure{Scope: smtpclient.Site, Broken: true, Status: dsn.Status{Code: "4.7.0",
+		Reason: "host " + t.Host.NameAddr() + " sent a reply before the first mail command"}}
 }
 
 func (t *transaction) accepted() int {
@@ -123,33 +137,33 @@ func (t *transaction) accepted() int {
 
 // commands sends MAIL FROM, RCPT TO for each recipient and DATA, in batches when
 // the server pipelines, and takes the replies. Step 0 is MAIL, the last is DATA.
-func (t *transaction) commands() *failure {
-	f := &t.facts.Features
+func (t *transaction) commands() *smtpclient.Failure {
+	f := &t.Facts.Features
 	last := len(t.rcpts) + 1
 	if t.probe {
 		last--
 	}
 	for next, reply := 0, 0; reply <= last; {
-		b := t.conn.AvailableBuffer()
+		b := t.Conn.AvailableBuffer()
 		for start := len(b); next <= last && len(b)-start < window; next++ {
-			if !f.Has(ExtPipelining) && next > reply {
+			if !f.Has(smtpclient.ExtPipelining) && next > reply {
 				break
 			}
 			switch {
 			case next == 0:
-				b = appendMail(b, t.env, f, true)
+				b = appendMail(b, t.env, f, t.plan.Verdict)
 			case next <= len(t.rcpts):
 				r := t.rcpts[next-1]
 				b = appendRcpt(b, r.ext, r.Recipient, f)
 			case reply == next && t.accepted() == 0:
 				// Not sent yet and of no use.
-				t.conn.SetBuffer(b)
+				t.Conn.SetBuffer(b)
 				return nil
 			default:
 				b = append(b, "DATA\r\n"...)
 			}
 		}
-		t.conn.SetBuffer(b)
+		t.Conn.SetBuffer(b)
 		for ; reply < next; reply++ {
 			if f := t.answer(reply); f != nil {
 				return f
@@ -163,7 +177,7 @@ func (t *transaction) commands() *failure {
 }
 
 // answer takes the reply to one step. A failure ends the conversation.
-func (t *transaction) answer(step int) *failure {
+func (t *transaction) answer(step int) *smtpclient.Failure {
 	timeout, while := t.set.rcptTimeout, "sending RCPT TO"
 	switch {
 	case step == 0:
@@ -171,47 +185,47 @@ func (t *transaction) answer(step int) *failure {
 	case step > len(t.rcpts):
 		timeout, while = t.set.dataInitTimeout, "sending DATA command"
 	}
-	t.limit(timeout)
-	if err := t.read(nil); err != nil {
-		t.broken = true
+	t.Limit(timeout)
+	if err := t.Read(nil); err != nil {
+		t.Broken = true
 		if t.mail != nil {
 			return t.mail // what it said before it hung up says more
 		}
-		return broke(t.host, err, while)
+		return smtpclient.Broke(t.Host, err, while)
 	}
 	t.replies++
 	switch {
 	case step == 0:
-		if t.reply.Class() != 2 {
-			t.mail = replied(message, t.host, &t.reply, "MAIL FROM")
+		if t.Reply.Class() != 2 {
+			t.mail = smtpclient.Replied(smtpclient.Message, t.Host, &t.Reply, "MAIL FROM")
 		}
 	case step > len(t.rcpts):
-		if t.ready = t.reply.Class() == 3; !t.ready {
-			t.dataErr = replied(message, t.host, &t.reply, "DATA")
-			if t.reply.Class() == 2 {
-				t.dataErr.status.Reason = "Protocol error: " + t.dataErr.status.Reason
-				t.broken = true // who knows what it thinks it has
+		if t.ready = t.Reply.Class() == 3; !t.ready {
+			t.dataErr = smtpclient.Replied(smtpclient.Message, t.Host, &t.Reply, "DATA")
+			if t.Reply.Class() == 2 {
+				t.dataErr.Status.Reason = "Protocol error: " + t.dataErr.Status.Reason
+				t.Broken = true // who knows what it thinks it has
 			}
 		}
 	case t.mail != nil: // the reply only repeats that
 	default:
 		r := t.rcpts[step-1]
-		if r.accepted = t.reply.Class() == 2; r.accepted {
+		if r.accepted = t.Reply.Class() == 2; r.accepted {
 			if t.probe {
-				r.reply, r.code, r.sent = t.reply.Text(), t.reply.DSN(), true
+				r.reply, r.code, r.sent = t.Reply.Text(), t.Reply.DSN(), true
 			}
 			break
 		}
-		r.fail = replied(recipient, t.host, &t.reply, "RCPT TO")
-		if t.reply.Code == 421 {
+		r.fail = smtpclient.Replied(smtpclient.Recipient, t.Host, &t.Reply, "RCPT TO")
+		if t.Reply.Code == 421 {
 			f := *r.fail
-			f.scope = message
+			f.Scope = smtpclient.Message
 			r.fail = nil
 			return &f
 		}
 	}
-	if t.reply.Code == 421 {
-		t.broken = true
+	if t.Reply.Code == 421 {
+		t.Broken = true
 		switch {
 		case t.mail != nil:
 			return t.mail
@@ -223,43 +237,43 @@ func (t *transaction) answer(step int) *failure {
 }
 
 // abandon ends a DATA that the server agreed to although it took no recipient.
-func (t *transaction) abandon() *failure {
-	t.conn.WriteString(".\r\n")
-	t.limit(t.set.dataDoneTimeout)
-	if err := t.read(nil); err != nil || t.reply.Code == 421 {
-		t.broken = true
+func (t *transaction) abandon() *smtpclient.Failure {
+	t.Conn.WriteString(".\r\n")
+	t.Limit(t.set.dataDoneTimeout)
+	if err := t.Read(nil); err != nil || t.Reply.Code == 421 {
+		t.Broken = true
 	}
 	return nil
 }
 
 // send sends the content and takes the answer to it.
-func (t *transaction) send() *failure {
+func (t *transaction) send() *smtpclient.Failure {
 	if f := t.early(false); f != nil {
 		return f
 	}
 	if f := t.body(); f != nil {
-		t.broken = true
+		t.Broken = true
 		return f
 	}
 	const while = "sending end of data -- message may be sent more than once"
-	t.limit(t.set.dataDoneTimeout)
+	t.Limit(t.set.dataDoneTimeout)
 	for _, r := range t.rcpts {
 		if !r.accepted {
 			continue
 		}
-		if err := t.read(nil); err != nil {
-			t.broken = true
-			return broke(t.host, err, while)
+		if err := t.Read(nil); err != nil {
+			t.Broken = true
+			return smtpclient.Broke(t.Host, err, while)
 		}
 		if !t.set.lmtp {
 			return t.finish()
 		}
 		// RFC 2033 §4.2: one reply for each recipient.
-		if t.reply.Class() == 2 {
-			r.sent, r.reply, r.code = true, t.reply.Text(), t.reply.DSN()
+		if t.Reply.Class() == 2 {
+			r.sent, r.reply, r.code = true, t.Reply.Text(), t.Reply.DSN()
 		} else {
-			r.fail = replied(recipient, t.host, &t.reply, "end of DATA")
-			t.broken = t.broken || t.reply.Code == 421
+			r.fail = smtpclient.Replied(smtpclient.Recipient, t.Host, &t.Reply, "end of DATA")
+			t.Broken = t.Broken || t.Reply.Code == 421
 		}
 	}
 	t.dirty = false
@@ -267,13 +281,13 @@ func (t *transaction) send() *failure {
 }
 
 // finish takes the one reply to the whole message.
-func (t *transaction) finish() *failure {
+func (t *transaction) finish() *smtpclient.Failure {
 	t.dirty = false
-	if t.reply.Class() != 2 {
-		t.broken = t.broken || t.reply.Code == 421
-		return replied(message, t.host, &t.reply, "end of DATA")
+	if t.Reply.Class() != 2 {
+		t.Broken = t.Broken || t.Reply.Code == 421
+		return smtpclient.Replied(smtpclient.Message, t.Host, &t.Reply, "end of DATA")
 	}
-	text, code := t.reply.Text(), t.reply.DSN()
+	text, code := t.Reply.Text(), t.Reply.DSN()
 	for _, r := range t.rcpts {
 		if r.accepted {
 			r.sent, r.reply, r.code = true, text, code
@@ -284,20 +298,20 @@ func (t *transaction) finish() *failure {
 
 // body sends the content up to and with the final dot. When it fails, the dot
 // was not sent and the server has no message.
-func (t *transaction) body() *failure {
+func (t *transaction) body() *smtpclient.Failure {
 	const while = "sending message body"
-	w := smtpio.NewDotWriter(t.conn, t.set.lineLimit)
+	w := smtpio.NewDotWriter(t.Conn, t.set.lineLimit)
 	defer func() {
 		if w.Broken && t.log != nil {
 			t.log.Log(maillog.Info, &maillog.LineBroken{QueueID: t.queueID, Limit: t.set.lineLimit})
 		}
 	}()
 	rate := t.set.newRate()
-	var answered *failure
+	var answered *smtpclient.Failure
 	w.Flush = func() error {
-		n := t.conn.Unflushed()
-		rate.before(t.conn)
-		err := t.conn.Flush()
+		n := t.Conn.Unflushed()
+		rate.before(t.Conn)
+		err := t.Conn.Flush()
 		rate.after(n)
 		t.written += n
 		if answered = t.early(true); answered != nil && err == nil {
@@ -315,25 +329,25 @@ func (t *transaction) body() *failure {
 			if isEnd(err) {
 				break
 			}
-			return &failure{scope: message, broken: true, status: dsn.Status{Code: "4.3.0",
+			return &smtpclient.Failure{Scope: smtpclient.Message, Broken: true, Status: dsn.Status{Code: "4.3.0",
 				Reason: "cannot read the message: " + err.Error()}}
 		}
 		if err := w.Line(text, more); err != nil {
 			if answered != nil {
 				return answered
 			}
-			return broke(t.host, err, while)
+			return smtpclient.Broke(t.Host, err, while)
 		}
 	}
 	if err := w.Close(); err != nil {
-		return broke(t.host, err, while)
+		return smtpclient.Broke(t.Host, err, while)
 	}
-	rate.before(t.conn)
-	if err := t.conn.Flush(); err != nil {
+	rate.before(t.Conn)
+	if err := t.Conn.Flush(); err != nil {
 		if f := t.early(true); f != nil {
 			return f
 		}
-		return broke(t.host, err, while)
+		return smtpclient.Broke(t.Host, err, while)
 	}
 	return nil
 }
@@ -343,22 +357,22 @@ var errEarly = errors.New("reply before the end of the message")
 // early looks for a reply that came before the end of the message. Whatever it
 // says, the server does not have the message: "250" is a lie, a refusal counts
 // (security-cases.md §2.L). With ask the kernel is asked, too.
-func (t *transaction) early(ask bool) *failure {
-	if t.conn.Buffered() == 0 && !(ask && readable(t.conn.NetConn())) {
+func (t *transaction) early(ask bool) *smtpclient.Failure {
+	if t.Conn.Buffered() == 0 && !(ask && t.Pending()) {
 		return nil
 	}
-	t.broken = true
-	t.limit(t.set.dataDoneTimeout)
-	if err := t.read(nil); err != nil {
-		return broke(t.host, err, "sending message body")
+	t.Broken = true
+	t.Limit(t.set.dataDoneTimeout)
+	if err := t.Read(nil); err != nil {
+		return smtpclient.Broke(t.Host, err, "sending message body")
 	}
-	if c := t.reply.Class(); c == 4 || c == 5 {
-		f := replied(message, t.host, &t.reply, "end of DATA")
-		f.broken = true
+	if c := t.Reply.Class(); c == 4 || c == 5 {
+		f := smtpclient.Replied(smtpclient.Message, t.Host, &t.Reply, "end of DATA")
+		f.Broken = true
 		return f
 	}
-	return &failure{scope: site, broken: true, status: dsn.Status{Code: "4.5.0",
-		Reason: "protocol error: host " + t.host.NameAddr() + " replied before the end of the message: " + t.reply.Text()}}
+	return &smtpclient.Failure{Scope: smtpclient.Site, Broken: true, Status: dsn.Status{Code: "4.5.0",
+		Reason: "protocol error: host " + t.Host.NameAddr() + " replied before the end of the message: " + t.Reply.Text()}}
 }
 
 // rate is the time limit for content: smtp_data_xfer_timeout for each write, or

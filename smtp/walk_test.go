@@ -15,7 +15,7 @@ import (
 	"sealpost/lib/dsn"
 	"sealpost/lib/maillog"
 	"sealpost/lib/mailproto"
-	"sealpost/smtp/route"
+	"sealpost/lib/route"
 )
 
 // mxs is a domain b.test with one MX host per name, in this order of preference;

@@ -60,26 +60,29 @@ type commandRow struct {
 	junk bool
 	// always: allowed in a session that was refused.
 	always bool
+	// plain: allowed in the clear where TLS is required.
+	plain bool
 	// payload: what follows the command line belongs to the command.
 	payload bool
 }
 
 // commandTable has the commands; what EHLO announces is in keywords.
 var commandTable = []commandRow{
-	{verb: "HELO", place: cmdHelo, run: (*session).helo, last: true},
-	{verb: "EHLO", place: cmdEhlo, run: (*session).ehlo, last: true},
+	{verb: "HELO", place: cmdHelo, run: (*session).helo, plain: true, last: true},
+	{verb: "EHLO", place: cmdEhlo, run: (*session).ehlo, plain: true, last: true},
 	{verb: "MAIL", place: cmdMail, run: (*session).mail},
 	{verb: "RCPT", place: cmdRcpt, run: (*session).rcpt},
 	{verb: "DATA", place: cmdData, run: (*session).data, last: true},
 	{verb: "BDAT", place: cmdBdat, run: (*session).bdat, payload: true},
 	{verb: "RSET", place: cmdRset, run: (*session).rset, junk: true},
-	{verb: "NOOP", place: cmdNoop, run: (*session).noop, last: true, junk: true},
+	{verb: "NOOP", place: cmdNoop, run: (*session).noop, plain: true, last: true, junk: true},
 	{verb: "VRFY", place: cmdVrfy, run: (*session).vrfy, last: true, junk: true},
 	{verb: "ETRN", place: cmdEtrn, run: (*session).etrn, last: true, junk: true},
-	{verb: "QUIT", place: cmdQuit, run: (*session).quitCommand, always: true},
+	{verb: "QUIT", place: cmdQuit, run: (*session).quitCommand, plain: true, always: true},
 	{verb: "HELP", place: cmdHelp, run: (*session).help, last: true, junk: true},
+	{verb: "STARTTLS", place: cmdStartTLS, run: (*session).startTLS, plain: true,
+		payload: true}, // what follows in the clear is dropped, not read (security-cases.md §2.D)
 	// Not offered here: their rows answer as a server does that has them off.
-	{verb: "STARTTLS", place: cmdStartTLS, run: (*session).notImplemented, last: true},
 	{verb: "AUTH", place: cmdAuth, run: (*session).noAuth, last: true},
 	{verb: "XCLIENT", place: cmdXclient, run: (*session).notAuthorized, last: true},
 	{verb: "XFORWARD", place: cmdXforward, run: (*session).notAuthorized, last: true},
@@ -154,6 +157,11 @@ func (s *session) command(ctx context.Context, line smtpio.Line) error {
 		s.count(row.place, false)
 		s.replyf("554 5.5.0 Error: SMTP protocol synchronization")
 		return errQuit
+	}
+	if s.needTLS() && !row.plain {
+		s.count(row.place, false)
+		s.fail("530 5.7.0 Must issue a STARTTLS command first")
+		return nil
 	}
 	if row.junk && s.p.JunkCommands > 0 {
 		if s.junk++; s.junk > s.p.JunkCommands+1 {

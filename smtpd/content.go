@@ -149,6 +149,7 @@ func (s *session) endOfMessage(ctx context.Context, bytes string) outcome {
 	var reason string
 	if t.status == 0 {
 		t.queue.RecordString(record.Extracted, "")
+		t.sendActions()
 		answer, err := t.queue.Finish(ctx)
 		if err != nil {
 			s.log.Warnf("%s: cannot complete the message: %v", t.queueID(), err)

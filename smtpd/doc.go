@@ -25,11 +25,33 @@
 //
 // # COMMANDS
 //
-// HELO, EHLO, MAIL, RCPT, DATA, BDAT, RSET, NOOP, VRFY, ETRN, HELP and QUIT.
-// EHLO announces PIPELINING, SIZE, VRFY, ETRN, ENHANCEDSTATUSCODES, 8BITMIME,
-// DSN, SMTPUTF8 and CHUNKING, in this order, without those of
-// smtpd_discard_ehlo_keywords. ETRN is answered by flush(8); where that service
-// is absent the reply is 458.
+// HELO, EHLO, STARTTLS, MAIL, RCPT, DATA, BDAT, RSET, NOOP, VRFY, ETRN, HELP and
+// QUIT. EHLO announces PIPELINING, SIZE, VRFY, ETRN, STARTTLS,
+// ENHANCEDSTATUSCODES, 8BITMIME, DSN, SMTPUTF8, CHUNKING and REQUIRETLS, in this
+// order, without those of smtpd_discard_ehlo_keywords. STARTTLS is announced in
+// the clear, where there is a certificate; REQUIRETLS under TLS. ETRN is answered
+// by flush(8); where that service is absent the reply is 458.
+//
+// # TRANSPORT LAYER SECURITY
+//
+// With smtpd_tls_security_level = may clients can say STARTTLS; with encrypt they
+// must, before MAIL; in wrapper mode TLS comes before the greeting. After STARTTLS
+// everything is forgotten that was said before, and what a client sent in the
+// clear behind the command is discarded and logged.
+//
+// A certificate file that cannot be used is a warning at start: STARTTLS is then
+// not announced, and at level encrypt no mail is taken. When a certificate file is
+// replaced, the worker makes room for a successor that reads the new one; sessions
+// that have a transaction end it, and a handshake that is under way is finished.
+//
+// Sessions are resumed by tickets only. Each service has keys of its own, which
+// change every hour and are good for one more; master(8) holds what they are made
+// from in memory, so that they outlive a reload, and nothing of it is on disk.
+//
+// What the parameters ask for and the TLS library cannot do is said by "sealpost
+// check": gaps in a range of protocols, ciphers and curves that do not exist here,
+// exclusion of the ciphers of TLSv1.3, log levels above 2, raw public keys. The
+// log has no digest of signatures, and their algorithm only with TLSv1.3.
 //
 // # ACCESS RESTRICTIONS
 //
@@ -68,11 +90,46 @@
 //   - reject_multi_recipient_bounce: refuse a bounce to several recipients.
 //   - reject_unauth_pipelining, reject_plaintext_session: refuse clients that do
 //     not wait for replies where they must, and sessions in the clear.
-//   - permit_sasl_authenticated, permit_tls_clientcerts,
-//     permit_tls_all_clientcerts: no decision, as long as sessions have neither
-//     authentication nor TLS.
+//   - permit_tls_clientcerts, permit_tls_all_clientcerts: permit clients whose
+//     certificate, or public key, has its fingerprint in relay_clientcerts; clients
+//     with any certificate of a CA in smtpd_tls_CAfile or smtpd_tls_CApath.
+//   - check_client_access, check_reverse_client_hostname_access, check_helo_access,
+//     check_sender_access, check_recipient_access, check_etrn_access,
+//     check_ccert_access, each with TYPE:TABLE after it: what an access table says
+//     (ACCESS TABLES).
+//   - permit_sasl_authenticated: no decision, as long as sessions have no
+//     authentication.
 //   - names in smtpd_restriction_classes: the list that the parameter of that
 //     name has.
+//
+// # ACCESS TABLES
+//
+// The first of these keys that a table has counts. A domain is looked up with the
+// domains above it (with a dot before them when parent_domain_matches_subdomains
+// lacks smtpd_access_maps); tables of patterns see only the whole key.
+//
+//   - client: verified name and the domains above it, address, and what is left
+//     when it is cut from the end at each dot or colon.
+//   - HELO, reverse name, ETRN: the name and the domains above it.
+//   - sender, recipient: user+ext@domain, user@domain, the domain and those above
+//     it, user+ext@, user@; for the null sender smtpd_null_access_lookup_key.
+//   - certificate: the fingerprint of the client's certificate, then that of its
+//     public key (smtpd_tls_fingerprint_digest).
+//
+// The value says what to do:
+//
+//   - OK, RELAY, or a number: permit. DUNNO: no decision, and no further key.
+//   - REJECT, DEFER, 4NN or 5NN, each with an enhanced status code and a text if
+//     wanted: refuse (access_map_reject_code, access_map_defer_code).
+//   - DEFER_IF_PERMIT, DEFER_IF_REJECT: as the restrictions of that name.
+//   - HANGUP: end the connection.
+//   - INFO, WARN with a text: log it and go on.
+//   - HOLD, DISCARD, FILTER transport:destination, REDIRECT address, BCC address,
+//     PREPEND header: what becomes of the message, if it is accepted. They need a
+//     message: with smtpd_delay_reject = no they do nothing before MAIL FROM.
+//   - names of restrictions and of restriction classes: evaluate them.
+//
+// A table that fails refuses with 451 4.3.0.
 //
 // # CONFIGURATION PARAMETERS
 //
@@ -119,6 +176,22 @@
 //     under stress yes), smtpd_min_data_rate (500): time limits.
 //   - smtpd_peername_lookup (yes), smtpd_client_port_logging (no),
 //     smtpd_hide_client_session (no): names of clients and where they are shown.
+//   - smtpd_tls_security_level (empty): none, may or encrypt; smtpd_use_tls (no)
+//     and smtpd_enforce_tls (no) are older forms. smtpd_tls_wrappermode (no).
+//   - smtpd_tls_chain_files (empty), or smtpd_tls_cert_file with
+//     smtpd_tls_key_file, and the same with eccert, eckey, dcert and dkey: key and
+//     certificate. tls_server_sni_maps (empty): others, by the name asked for.
+//   - smtpd_tls_protocols, smtpd_tls_ciphers, smtpd_tls_exclude_ciphers; at level
+//     encrypt smtpd_tls_mandatory_protocols, smtpd_tls_mandatory_ciphers, and
+//     smtpd_tls_mandatory_exclude_ciphers too; tls_eecdh_auto_curves: what is
+//     negotiated.
+//   - smtpd_tls_ask_ccert (no), smtpd_tls_req_ccert (no): ask clients for a
+//     certificate; end the session of one without a trusted certificate.
+//     smtpd_tls_CAfile, smtpd_tls_CApath (empty), tls_append_default_CA (no): who
+//     is trusted. relay_clientcerts (empty), smtpd_tls_fingerprint_digest (sha256).
+//   - smtpd_starttls_timeout (300s, under stress 10s): time for a handshake.
+//   - smtpd_tls_loglevel (0), smtpd_tls_received_header (no): what is said about it.
+//   - requiretls_enable (yes): announce and take REQUIRETLS.
 //   - smtputf8_enable (yes), strict_smtputf8 (no), strict_rfc821_envelopes (no):
 //     what an address may look like.
 //   - content_filter (empty), receive_override_options (empty),
@@ -127,7 +200,8 @@
 //
 // # DIAGNOSTICS
 //
-// Sessions, refusals and limits are logged. With -v each decision of a
+// Sessions, refusals and limits are logged. With smtpd_tls_loglevel = 1 each
+// handshake is a line: Anonymous (no client certificate), Untrusted or Trusted. With -v each decision of a
 // restriction is logged with its reason.
 //
 // # SECURITY

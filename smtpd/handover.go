@@ -20,7 +20,7 @@ func (s *session) open(ctx context.Context) error {
 	}
 	t.queue = q
 	if q.QueueID() != "" { // the submit service does not tell it
-		s.log.Log(maillog.Info, &maillog.QueueClient{QueueID: q.QueueID(), Client: s.client.text})
+		s.log.Log(maillog.Info, &maillog.QueueClient{QueueID: q.QueueID(), Client: s.client.text, RequireTLS: t.requireTLS})
 	}
 
 	if s.standAlone {
@@ -87,6 +87,9 @@ func (s *session) cleanupFlags() mailproto.CleanupFlags {
 	if s.txn.utf8 {
 		flags |= mailproto.CleanupSMTPUTF8
 	}
+	if s.txn.requireTLS {
+		flags |= mailproto.CleanupReqTLS
+	}
 	if s.p.autoUTF8 {
 		flags |= mailproto.CleanupAutoUTF8
 	}
@@ -118,7 +121,13 @@ func (s *session) addRecipient(to path, p rcptParams) {
 // beginContent sends the start of the content with our Received: header.
 func (s *session) beginContent() {
 	t := s.txn
+	if t.actions.flags != 0 {
+		t.queue.RecordString(record.Flags, itoa(int64(t.actions.flags)))
+	}
 	t.queue.RecordString(record.Message, "")
+	for _, line := range t.actions.prepend {
+		t.queue.RecordString(record.Norm, line)
+	}
 	line := make([]byte, 0, 256)
 	if !s.p.HideSession {
 		line = append(line, "Received: from "...)
@@ -133,6 +142,9 @@ func (s *session) beginContent() {
 		line = append(line, s.client.rfcAddr...)
 		line = append(line, "])"...)
 		t.queue.Record(record.Norm, line)
+		for _, l := range s.tlsReceived() {
+			t.queue.RecordString(record.Norm, l)
+		}
 	}
 	line = s.appendBy(line[:0])
 	if t.rcpts == 1 {
@@ -163,7 +175,7 @@ func (s *session) appendBy(b []byte) []byte {
 	if !s.p.HideSession {
 		b = append(b, " with "...)
 		if s.txn.utf8 && s.extended {
-			b = append(b, "UTF8SMTP"...)
+			b = append(b, s.overTLS("UTF8SMTP")...)
 		} else {
 			b = append(b, s.protocol...)
 		}

@@ -8,8 +8,8 @@ import (
 )
 
 // keywordRow is one line of the reply to EHLO. The rows are in the order of
-// Postfix (requiretls.md §2.1); STARTTLS, AUTH, XCLIENT, XFORWARD and REQUIRETLS
-// have their places for the capabilities that come with them.
+// Postfix (requiretls.md §2.1); AUTH, XCLIENT and XFORWARD have their places for the
+// capabilities that come with them.
 type keywordRow struct {
 	bit  ehlo.Set
 	text func(s *session) string // empty: not offered
@@ -32,7 +32,12 @@ var keywords = []keywordRow{
 		return "VRFY"
 	}},
 	{ehlo.ETRN, word("ETRN")},
-	{ehlo.StartTLS, word("")},
+	{ehlo.StartTLS, func(s *session) string {
+		if !s.offersTLS() {
+			return ""
+		}
+		return "STARTTLS"
+	}},
 	{ehlo.Auth, word("")},
 	{ehlo.XClient, word("")},
 	{ehlo.XForward, word("")},
@@ -46,7 +51,12 @@ var keywords = []keywordRow{
 		return "SMTPUTF8"
 	}},
 	{ehlo.Chunking, word("CHUNKING")},
-	{ehlo.RequireTLS, word("")},
+	{ehlo.RequireTLS, func(s *session) string {
+		if !s.takesRequireTLS() {
+			return ""
+		}
+		return "REQUIRETLS"
+	}},
 }
 
 func (s *session) helo(ctx context.Context, arg string) (outcome, error) {
@@ -79,12 +89,12 @@ func (s *session) hello(ctx context.Context, verb, arg string) (outcome, error) 
 	}
 	s.reset()
 	s.heloName, s.helloed, s.extended = name, true, verb == "EHLO"
-	s.protocol = "SMTP"
 	if !s.extended {
+		s.protocol = s.overTLS("SMTP")
 		s.reply("250 " + s.p.MyHostname)
 		return accepted, nil
 	}
-	s.protocol = "ESMTP"
+	s.protocol = s.overTLS("ESMTP")
 	s.announce()
 	return accepted, nil
 }

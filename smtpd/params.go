@@ -128,6 +128,14 @@ var mailParamTable = []mailParam{
 		p.utf8 = true
 		return "", true
 	}},
+	{"REQUIRETLS", ehlo.RequireTLS, func(s *session, p *mailParams, _ string, hasValue bool) (string, bool) {
+		// Like any option it belongs to EHLO (decision 6).
+		if hasValue || !s.takesRequireTLS() || !s.extended {
+			return "", false
+		}
+		p.requireTLS = true
+		return "", true
+	}},
 	{"RET", 0, func(s *session, p *mailParams, value string, hasValue bool) (string, bool) {
 		switch {
 		case !hasValue:

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"sealpost/lib/config"
+	"sealpost/lib/table"
 )
 
 // decision is what a restriction says.
@@ -54,12 +55,13 @@ const (
 	classData
 	classEndOfData
 	classEtrn
+	classCert
 )
 
 // classNames are followed by " rejected: ".
 var classNames = [...]string{
 	"Client host", "Helo command", "Sender address", "Recipient address",
-	"Data command", "End-of-data", "Etrn command",
+	"Data command", "End-of-data", "Etrn command", "Client certificate",
 }
 
 // access is one evaluation of restriction lists for one command.
@@ -80,6 +82,7 @@ type restriction struct {
 	arg  string
 	run  func(ctx context.Context, a *access, r *restriction) result
 	list []restriction // with a restriction class
+	maps *table.Maps   // with an access table
 }
 
 // A restrictionRow describes a restriction by its name. Rows of access tables,
@@ -89,6 +92,8 @@ type restrictionRow struct {
 	name string
 	args int
 	run  func(ctx context.Context, a *access, r *restriction) result
+	// table: the argument is an access table.
+	table bool
 	// relay: a list with this restriction does not make an open relay.
 	relay bool
 }
@@ -120,11 +125,12 @@ var oldNames = map[string]string{
 // compiler reads restriction lists.
 type compiler struct {
 	classes map[string]string // name and value of restriction classes
+	open    func(param, spec string) *table.Maps
 	warnf   func(format string, args ...any)
 }
 
-func newCompiler(c *config.Config, names []string, warnf func(string, ...any)) (*compiler, error) {
-	k := &compiler{classes: map[string]string{}, warnf: warnf}
+func newCompiler(c *config.Config, names []string, open func(param, spec string) *table.Maps, warnf func(string, ...any)) (*compiler, error) {
+	k := &compiler{classes: map[string]string{}, open: open, warnf: warnf}
 	for _, name := range names {
 		value, err := c.Expand("$" + name)
 		if err != nil {
@@ -173,6 +179,9 @@ func (k *compiler) words(param string, words []string, depth int) ([]restriction
 		r := restriction{name: row.name, run: row.run}
 		if row.args > 0 {
 			r.arg, words = words[0], words[row.args:]
+		}
+		if row.table {
+			r.maps = k.open(param, r.arg)
 		}
 		list = append(list, r)
 	}

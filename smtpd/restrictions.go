@@ -24,8 +24,15 @@ func restrictionTable() []restrictionRow {
 		{name: "permit_inet_interfaces", run: permitInterfaces},
 		{name: "permit_auth_destination", run: permitAuthDestination},
 		{name: "permit_sasl_authenticated", run: always(dunno)},
-		{name: "permit_tls_all_clientcerts", run: always(dunno)},
-		{name: "permit_tls_clientcerts", run: always(dunno)},
+		{name: "check_client_access", args: 1, table: true, run: checkAccess(clientSubject)},
+		{name: "check_reverse_client_hostname_access", args: 1, table: true, run: checkAccess(reverseSubject)},
+		{name: "check_helo_access", args: 1, table: true, run: checkAccess(heloSubject)},
+		{name: "check_sender_access", args: 1, table: true, run: checkAccess(senderSubject)},
+		{name: "check_recipient_access", args: 1, table: true, run: checkAccess(rcptSubject)},
+		{name: "check_etrn_access", args: 1, table: true, run: checkAccess(etrnSubject)},
+		{name: "check_ccert_access", args: 1, table: true, run: checkAccess(certSubject)},
+		{name: "permit_tls_all_clientcerts", run: permitTrustedCert},
+		{name: "permit_tls_clientcerts", run: permitKnownCert},
 		{name: "reject_unauth_destination", run: rejectUnauthDestination, relay: true},
 		{name: "defer_unauth_destination", run: deferUnauthDestination, relay: true},
 		{name: "reject_unlisted_recipient", run: rejectUnlistedRecipient},
@@ -357,5 +364,8 @@ func rejectPipelining(_ context.Context, a *access, _ *restriction) result {
 }
 
 func rejectPlaintext(_ context.Context, a *access, _ *restriction) result {
+	if a.s.secured != nil {
+		return result{}
+	}
 	return a.rejected(a.s.p.codes.PlainText, "4.7.1", "Session encryption is required")
 }

@@ -18,6 +18,7 @@ import (
 	"sealpost/lib/rewrite"
 	"sealpost/lib/service"
 	"sealpost/lib/table"
+	"sealpost/lib/tlsconn"
 )
 
 // server is what the sessions of a worker share. What comes from outside comes
@@ -54,7 +55,12 @@ type profile struct {
 	connExempt   *table.List
 	forbidden    *table.List
 	discardMaps  *table.Maps
+	clientCerts  *table.Maps
+	tls          *tlsEngine
 	autoUTF8     bool
+	compiler     *compiler // for restrictions that access tables name
+	// accessParents: a key of an access table stands for the names below it too.
+	accessParents bool
 }
 
 // override reports a receive_override_options word.
@@ -76,6 +82,9 @@ func newServer(env *service.Env) (*server, error) {
 	tables.local = func(domain string) bool {
 		local, err := rewriter.IsLocalDomain(context.Background(), domain)
 		return err == nil && local
+	}
+	if tables.tickets, err = newTickets(env); err != nil {
+		return nil, err
 	}
 	if srv.normal, err = newProfile(env.Config, tables, env.Log.Warnf); err != nil {
 		return nil, err
@@ -164,6 +173,10 @@ type opener struct {
 	lists map[string]*table.List
 	maps  map[string]*table.Maps
 	seen  []string
+
+	tickets *tlsconn.Tickets
+	// settleBy is when a key that does not belong to its certificate is an error.
+	settleBy time.Time
 }
 
 func (o *opener) list(param, spec string, kind table.Kind, parents bool) (*table.List, error) {
@@ -203,12 +216,13 @@ func newProfile(c *config.Config, o *opener, warnf func(string, ...any)) (*profi
 		return nil, err
 	}
 	p := &profile{settings: s}
-	if err := p.compile(c, warnf); err != nil {
+	if err := p.compile(c, o, warnf); err != nil {
 		return nil, err
 	}
 	if !protects(p.restrictions.relay, p.restrictions.recipient) {
 		return nil, errOpenRelay
 	}
+	p.accessParents = slices.Contains(c.List("parent_domain_matches_subdomains"), "smtpd_access_maps")
 	if err := p.openLists(o, slices.Contains(c.List("parent_domain_matches_subdomains"), "mynetworks")); err != nil {
 		return nil, err
 	}
@@ -224,15 +238,20 @@ func newProfile(c *config.Config, o *opener, warnf func(string, ...any)) (*profi
 		mailbox:       o.mapsOf("virtual_mailbox_maps", r.MailboxMaps),
 		search:        table.AddrSearch{Delimiters: r.Delimiters, LocalDomain: o.local},
 	}
+	p.clientCerts = o.mapsOf("relay_clientcerts", s.ClientCerts)
+	if p.tls, err = newTLSEngine(&s.starttls, o, o.tickets, warnf); err != nil {
+		return nil, err
+	}
 	p.autoUTF8 = s.SMTPUTF8 && (slices.Contains(s.AutoUTF8Classes, "smtpd") || slices.Contains(s.AutoUTF8Classes, "all"))
 	return p, nil
 }
 
-func (p *profile) compile(c *config.Config, warnf func(string, ...any)) error {
-	k, err := newCompiler(c, p.lists.Classes, warnf)
+func (p *profile) compile(c *config.Config, o *opener, warnf func(string, ...any)) error {
+	k, err := newCompiler(c, p.lists.Classes, o.mapsOf, warnf)
 	if err != nil {
 		return err
 	}
+	p.compiler = k
 	for _, l := range []struct {
 		param, value string
 		dst          *[]restriction

@@ -13,6 +13,7 @@ import (
 	"sealpost/lib/maillog"
 	"sealpost/lib/service"
 	"sealpost/lib/smtpio"
+	"sealpost/lib/tlsconn"
 )
 
 // session is one SMTP connection. Only its own goroutine touches it, but for
@@ -25,9 +26,10 @@ type session struct {
 	// standAlone: sendmail -bs on standard input; no access control.
 	standAlone bool
 
-	client client
-	where  string // the last command, for the log
-	denied bool   // a connection that was refused: only QUIT is left
+	client  client
+	secured *tlsconn.Connection // nil in the clear
+	where   string              // the last command, for the log
+	denied  bool                // a connection that was refused: only QUIT is left
 
 	heloName string
 	helloed  bool // HELO or EHLO was accepted
@@ -72,6 +74,9 @@ func (srv *server) serve(ctx context.Context, svc *service.Session) {
 	}
 	s.reset()
 	s.flush()
+	if s.secured != nil {
+		_ = s.secured.CloseNotify() // the client may be gone
+	}
 	s.logDisconnect()
 }
 
@@ -81,6 +86,9 @@ func (s *session) greet(ctx context.Context) bool {
 		s.log.Warnf("Connection concurrency limit exceeded: %d from %s for service %s",
 			n, s.client.text, s.srv.env.ServiceName)
 		s.replyf("421 4.7.0 ", s.p.MyHostname, " Error: too many connections from ", s.client.text)
+		return false
+	}
+	if s.p.starttls.Wrapper && !s.standAlone && !s.wrap(ctx) {
 		return false
 	}
 	s.exempt = s.matchHost(ctx, s.p.bareLFExempt, "smtpd_forbid_bare_newline_exclusions")

@@ -59,6 +59,8 @@ type settings struct {
 	SoftBounce     bool     `conf:"soft_bounce"`
 	InetProtocols  []string `conf:"inet_protocols"`
 
+	ClientCerts      string   `conf:"relay_clientcerts"`
+	NullKey          string   `conf:"smtpd_null_access_lookup_key"`
 	ContentFilter    string   `conf:"content_filter"`
 	ReceiveOverrides []string `conf:"receive_override_options"`
 	RewriteClients   []string `conf:"local_header_rewrite_clients"`
@@ -73,6 +75,7 @@ type settings struct {
 	codes        replyCodes
 	recipientSet recipientParams
 	dns          dns.Settings
+	starttls     tlsParams
 
 	discard ehlo.Set
 	bareLF  bareLFPolicy
@@ -93,6 +96,8 @@ type restrictionParams struct {
 
 // replyCodes are the configurable reply codes of restrictions.
 type replyCodes struct {
+	AccessReject      int    `conf:"access_map_reject_code"`
+	AccessDefer       int    `conf:"access_map_defer_code"`
 	Reject            int    `conf:"reject_code"`
 	Defer             int    `conf:"defer_code"`
 	Relay             int    `conf:"relay_domains_reject_code"`
@@ -147,7 +152,7 @@ func (p bareLFPolicy) end() smtpio.EndOfData {
 // decode reads the settings and checks what the parameter table cannot.
 func decode(c *config.Config) (*settings, error) {
 	s := &settings{}
-	for _, part := range []any{s, &s.lists, &s.codes, &s.recipientSet, &s.dns} {
+	for _, part := range []any{s, &s.lists, &s.codes, &s.recipientSet, &s.dns, &s.starttls} {
 		if err := c.Decode(part); err != nil {
 			return nil, err
 		}

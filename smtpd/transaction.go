@@ -27,6 +27,8 @@ type transaction struct {
 	mailParams
 	sender string // internal form
 
+	actions actions // of access tables
+
 	queue     queueWriter // nil before the first valid recipient
 	rcpts     int
 	excess    int    // recipients above the limit
@@ -50,6 +52,8 @@ type mailParams struct {
 	ret       dsn.Ret
 	envID     string // decoded
 	utf8      bool
+	// requireTLS: the sender asked for REQUIRETLS (RFC 8689 §2).
+	requireTLS bool
 }
 
 func (t *transaction) queueID() string {

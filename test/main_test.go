@@ -8,10 +8,14 @@ import (
 	"testing"
 )
 
-// TestMain lets the test binary be the client process of TestIdleConnections.
+// TestMain lets the test binary be the client process of TestIdleConnections
+// and TestIdleTLSConnections.
 func TestMain(m *testing.M) {
 	if addr := os.Getenv(idleEnv); addr != "" {
 		os.Exit(idleClient(addr))
+	}
+	if addr := os.Getenv(idleTLSEnv); addr != "" {
+		os.Exit(idleTLSClient(addr))
 	}
 	os.Exit(m.Run())
 }

@@ -198,8 +198,7 @@ func writeItem(b *bytes.Buffer, item *comment.ListItem) {
 			continue
 		}
 		text := plain(par.Text)
-		term, rest, found := strings.Cut(text, ": ")
-		if found && !strings.Contains(term, ". ") && len(term) < 200 {
+		if term, rest, found := cutTerm(text); found {
 			b.WriteString(".TP\n")
 			b.WriteString(`\fB` + escape(strings.ReplaceAll(term, "\n", " ")) + `\fR` + "\n")
 			writeText(b, rest)
@@ -208,6 +207,18 @@ func writeItem(b *bytes.Buffer, item *comment.ListItem) {
 		b.WriteString(".IP \\(bu 2\n")
 		writeText(b, text)
 	}
+}
+
+// cutTerm cuts "name (default): text", or any short "term: text". A default may
+// have colons of its own.
+func cutTerm(text string) (term, rest string, found bool) {
+	if name, _, ok := strings.Cut(text, " ("); ok && !strings.Contains(name, " ") {
+		if term, rest, found = strings.Cut(text, "): "); found {
+			return term + ")", rest, true
+		}
+	}
+	term, rest, found = strings.Cut(text, ": ")
+	return term, rest, found && !strings.Contains(term, ". ") && len(term) < 200
 }
 
 // plain is the text without its markup.

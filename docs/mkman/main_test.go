@@ -3,6 +3,8 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"sealpost/lib/config"
 )
 
 func TestPage(t *testing.T) {
@@ -83,6 +85,20 @@ func TestParametersPage(t *testing.T) {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("lacks %q", want)
 		}
+	}
+	for _, p := range config.Params() {
+		name := `\fB` + escape(p.Name) + " ("
+		if has := strings.Contains(string(page), "\n"+name); has != (p.Status != config.Known) {
+			t.Errorf("%s is in the page: %t", p.Name, has)
+		}
+		_, entry, _ := strings.Cut(string(page), "\n"+name)
+		entry, _, _ = strings.Cut(entry, "\n.TP")
+		if own := strings.Contains(entry, "Sealpost's own."); own != (p.Status == config.Own) {
+			t.Errorf("%s is marked as our own: %t", p.Name, own)
+		}
+	}
+	if !strings.Contains(string(page), "\n\\fBTRANSPORT_destination_concurrency_limit (") {
+		t.Error("no parameter of a transport is in the page")
 	}
 	if strings.Contains(string(page), "smtpd_milters (") {
 		t.Error("a parameter without effect is in the page")

@@ -12,30 +12,14 @@ import (
 // parameter that the mail system acts on.
 func parameters() string {
 	var b strings.Builder
-	b.WriteString(`Configuration parameters.
-
-# NAME
-
-postconf, main.cf - configuration parameters
-
-# DESCRIPTION
-
-The file main.cf holds one "name = value" per logical line. A line that begins
-with white space continues the one before. "#" as the first character of a line
-that is not blank begins a comment. $name in a value is replaced by the value of
-that parameter, ${name?text} by the text if the parameter is not empty,
-${name:text} if it is. Of two lines with the same name the last one counts.
-
-Times have a unit: s, m, h, d or w. "sealpost check" reports what is wrong, and
-names that have no effect; "sealpost reload" makes a change effective.
-
-The parameters are those of Postfix 3.12. Those that this release does not act on
-are not listed here; "postconf -d" lists all.
-
-# CONFIGURATION PARAMETERS
-
-`)
+	b.WriteString(mainFile)
 	list := slices.Clone(config.Params())
+	for suffix, fallback := range config.TransportSuffixes() {
+		if p, ok := config.Lookup(fallback); ok && p.Status != config.Known {
+			list = append(list, &config.Param{Name: "TRANSPORT" + suffix, Default: "$" + fallback, Status: config.Implemented,
+				Doc: "The value of " + fallback + " for one transport: its name in master.cf takes the place of TRANSPORT."})
+		}
+	}
 	slices.SortFunc(list, func(a, b *config.Param) int { return strings.Compare(a.Name, b.Name) })
 	for _, p := range list {
 		if p.Status == config.Known || p.Doc == "" {
@@ -48,13 +32,70 @@ are not listed here; "postconf -d" lists all.
 		case preset == "":
 			preset = "empty"
 		}
+		text := oneLine(p.Doc)
+		if limits := p.Limits(); limits != "" {
+			text += " Allowed: " + limits + "."
+		}
+		if p.Status == config.Own {
+			text += " This parameter is Sealpost's own."
+		}
 		fmt.Fprintf(&b, "  - %s (%s): %s\n", p.Name,
 			// The first ": " of an item ends its name.
-			strings.ReplaceAll(oneLine(preset), " : ", ":"), oneLine(p.Doc))
+			strings.ReplaceAll(oneLine(preset), " : ", ":"), text)
 	}
-	b.WriteString("\n# SEE ALSO\n\npostconf(1), sealpost(1), master(8)\n")
+	b.WriteString("\n# SEE ALSO\n\npostconf(1), master.cf(5), sealpost(1), master(8)\n")
 	return b.String()
 }
+
+// mainFile is the begin of that page.
+const mainFile = `Configuration parameters.
+
+# NAME
+
+postconf, main.cf - configuration parameters
+
+# DESCRIPTION
+
+The file main.cf holds one "name = value" per logical line. A line that begins
+with white space continues the one before. "#" as the first character of a line
+that is not blank begins a comment, also between a line and its continuation. Of
+two lines with the same name the last one counts. postconf(1) shows and edits the
+file; "sealpost check" reports what is wrong, and names that have no effect;
+"sealpost reload" makes a change effective.
+
+Times have a unit: s, m, h, d or w; without one the unit is that of the default.
+The items of a list are separated by commas or white space; one with white space
+in it is written in braces.
+
+The parameters are those of Postfix 3.12. Those that this release does not act on
+are not listed here; "postconf -d" lists all. A parameter that is marked as
+Sealpost's own is unknown to Postfix.
+
+# EXPRESSIONS
+
+In a value these stand for something else; "$$" is a "$":
+
+  - $name, ${name}, $(name): the value of that parameter, which may be one that
+    main.cf itself defines. A name that does not exist has an empty value.
+  - ${name?text}, ${name?{text}}: the text, if the value is not empty.
+  - ${name:text}, ${name:{text}}: the text, if the value is empty.
+  - ${name?{text1}:{text2}}: one or the other text.
+  - ${{text1} == {text2} ? {text3}:{text4}}: text3 if the comparison is true, else
+    text4; either may be left out. Without both the result is "true" or nothing. The
+    comparisons are ==, !=, <, <=, >= and >. Two numbers are compared as
+    numbers, other text byte by byte. <=level and the like compare versions, as
+    in {3.9} <level {3.10}.
+  - ${domain_to_ascii{text}}, ${domain_to_utf8{text}}: a domain name with A-labels or
+    in UTF-8. enable_idna2003_compatibility selects the form.
+
+Texts may contain expressions. White space in the braces of a text counts, except
+in the argument of a function. Expressions that refer to each other in a circle,
+and results longer than 1 MB, are errors. Values that are expanded where they
+are used, with names that only that place knows, are left alone here.
+
+# CONFIGURATION PARAMETERS
+
+`
 
 // services is the page of master.cf in the same form.
 const services = `The services of the mail system.

@@ -69,13 +69,13 @@ func Load(dir string, overrides ...Override) (*Config, error) {
 // LoadUnchecked is Load without a look at the values, for tools that show or
 // mend a configuration. The typed getters panic on a malformed value.
 func LoadUnchecked(dir string, overrides ...Override) (*Config, error) {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, fmt.Errorf("configuration directory: %w", err)
-	}
 	settings, warnings, err := ReadMain(filepath.Join(dir, "main.cf"))
 	if err != nil {
 		return nil, err
+	}
+	dir, err = filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("configuration directory: %w", err)
 	}
 	return newConfig(dir, settings, warnings, overrides), nil
 }
@@ -108,12 +108,17 @@ func newConfig(dir string, settings []Setting, warnings []string, overrides []Ov
 
 // With returns a configuration with further overrides (e.g. stress=yes).
 func (c *Config) With(overrides ...Override) (*Config, error) {
+	n := c.Overlay(overrides...)
+	return n, n.check()
+}
+
+// Overlay is With without a look at the values, as LoadUnchecked is for Load.
+func (c *Config) Overlay(overrides ...Override) *Config {
 	settings := make([]Setting, 0, len(c.set))
 	for _, s := range c.set {
 		settings = append(settings, s)
 	}
-	n := newConfig(c.dir, settings, c.warnings, overrides)
-	return n, n.check()
+	return newConfig(c.dir, settings, c.warnings, overrides)
 }
 
 // Dir is the configuration directory that was read, as an absolute path.
@@ -183,10 +188,11 @@ func (c *Config) valueError(name, reason string, err error) error {
 	return e
 }
 
-// frame is one level of a $name chain, to find circles.
+// frame is one level of a $name chain, to find circles and chains without an end.
 type frame struct {
-	name string
-	up   *frame
+	name  string
+	up    *frame
+	depth int
 }
 
 func (c *Config) expander(up *frame) *expander {
@@ -215,7 +221,13 @@ func (c *Config) value(name string, up *frame) (value string, defined bool, err 
 	if !set && !known {
 		return "", false, nil
 	}
-	here := &frame{name, up}
+	here := &frame{name: name, up: up}
+	if up != nil {
+		here.depth = up.depth + 1
+	}
+	if here.depth > maxNesting {
+		return "", true, c.valueError(name, fmt.Sprintf("unreasonable macro call nesting: it is reached through more than %d other parameters", maxNesting), ErrExpand)
+	}
 	switch {
 	case !set && p.Computed:
 		value, err = c.compute(name, here)

@@ -109,8 +109,11 @@ func (x *expander) expression(out *strings.Builder, inner string, depth int) err
 	n := nameLen(text)
 	name, rest := text[:n], skipWhite(text[n:])
 	if n == 0 {
-		if text == "" {
-			return expandErrorf("empty macro name: %q", "${"+inner+"}")
+		switch {
+		case inner == "":
+			return expandErrorf("empty macro name: %q", "${}")
+		case text == "":
+			return nil
 		}
 		return expandErrorf("attribute name syntax error at: \"...>>>%s\"", clip(text))
 	}
@@ -118,7 +121,7 @@ func (x *expander) expression(out *strings.Builder, inner string, depth int) err
 		return x.call(out, inner, name, rest, depth)
 	}
 	if rest != "" && rest[0] != '?' && rest[0] != ':' {
-		return expandErrorf("attribute name syntax error at: \"...%s>>>%s\"", clip(name), clip(rest))
+		return expandErrorf("attribute name syntax error at: \"...%s>>>%s\"", clip(name), clip(text[n:]))
 	}
 	value, _, err := x.lookup(name)
 	if err != nil {
@@ -141,7 +144,7 @@ func (x *expander) branch(out *strings.Builder, text string, truth bool, depth i
 		}
 		then, text = arg, rest
 		if braced && text != "" && text[0] != ':' {
-			return expandErrorf("unexpected input at: \"...%s}>>>%s\"", clip(arg), clip(text))
+			return expandErrorf("\":\" expected at: \"...%s}>>>%s\"", clip(arg), clip(text))
 		}
 	}
 	if text != "" {
@@ -160,7 +163,8 @@ func (x *expander) branch(out *strings.Builder, text string, truth bool, depth i
 	return x.into(out, then, depth+1)
 }
 
-// branchText is the text after "?" or ":": one { } group, or all the rest.
+// branchText is the text after "?" or ":": one { } group, whose white space
+// counts, or all the rest.
 func branchText(text string) (arg, rest string, braced bool, err error) {
 	group := skipWhite(text)
 	if !strings.HasPrefix(group, "{") {
@@ -170,7 +174,7 @@ func branchText(text string) (arg, rest string, braced bool, err error) {
 	if n < 0 {
 		return "", "", false, expandErrorf("unbalanced {} in attribute expression: \"%s\"", clip(group))
 	}
-	return strings.Trim(group[1:n-1], confline.White), skipWhite(group[n:]), true, nil
+	return group[1 : n-1], skipWhite(group[n:]), true, nil
 }
 
 // relation is "{left} op {right} ? {text} : {text}".
@@ -179,14 +183,14 @@ func (x *expander) relation(out *strings.Builder, inner, text string, depth int)
 	if err != nil {
 		return err
 	}
-	op, word, rest := operator(rest)
+	op, word, after := operator(rest)
 	if op == "" {
 		return expandErrorf("%s expected at: \"...%s}>>>%s\"", `"==" or "!=" or "<" or "<=" or ">=" or ">"`, clip(left), clip(rest))
 	}
-	if !strings.HasPrefix(rest, "{") {
-		return expandErrorf("\"{expression}\" expected at: \"...{%s} %s%s>>>%s\"", clip(left), op, word, clip(rest))
+	if !strings.HasPrefix(skipWhite(after), "{") {
+		return expandErrorf("\"{expression}\" expected at: \"...{%s} %s%s>>>%s\"", clip(left), op, word, clip(after))
 	}
-	right, rest, _, err := branchText(rest)
+	right, rest, _, err := branchText(after)
 	if err != nil {
 		return err
 	}
@@ -208,7 +212,7 @@ func (x *expander) relation(out *strings.Builder, inner, text string, depth int)
 		}
 		return nil
 	case rest[0] != '?' && rest[0] != ':':
-		return expandErrorf("\"?\" or \":\" expected at: \"...%s}>>>%s\"", clip(right), clip(rest))
+		return expandErrorf("\"?\" or \":\" expected at: \"...}>>>%s\"", clip(rest))
 	}
 	return x.branch(out, rest, truth, depth)
 }
@@ -218,7 +222,7 @@ func operator(text string) (op, word, rest string) {
 	for _, o := range []string{"==", "!=", "<=", ">=", "<", ">"} {
 		if strings.HasPrefix(text, o) {
 			n := nameLen(text[len(o):])
-			return o, text[len(o) : len(o)+n], skipWhite(text[len(o)+n:])
+			return o, text[len(o) : len(o)+n], text[len(o)+n:]
 		}
 	}
 	return "", "", text
@@ -305,11 +309,12 @@ func (x *expander) call(out *strings.Builder, inner, name, rest string, depth in
 	if err != nil {
 		return err
 	}
+	arg = strings.Trim(arg, confline.White)
 	if tail != "" {
 		return expandErrorf("unexpected input at: \"...%s}>>>%.20s\"", clip(arg), tail)
 	}
 	if name != "domain_to_ascii" && name != "domain_to_utf8" {
-		return expandErrorf("unknown function %q at: \"...>>>%s{%s}\"", name, name, clip(arg))
+		return expandErrorf("unknown function %q at\"...>>>%s{%s}\"", name, name, clip(arg))
 	}
 	var value strings.Builder
 	if err := x.into(&value, arg, depth+1); err != nil {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -15,7 +16,9 @@ func TestExpand(t *testing.T) {
 		{"$nosuch.", "."},
 		{"{$v}", "{val}"},
 		{"$v{text}", "val{text}"},
-		{"${v?{ x y }}", "x y"},
+		{"${v?{ x y }}", " x y "},
+		{"${ }", ""},
+		{"${{ a} == {a} ? {y} : { n }}", " n "}, // white space inside { } counts
 		{"${v?{x}:{y}}${e?{x}:{y}}", "xy"},
 		{"${ v ? {x} : {y} }", "x"},
 		{"${e?{x}}", ""},
@@ -62,13 +65,14 @@ func TestExpandErrors(t *testing.T) {
 		{"${-}", `attribute name syntax error at: "...>>>-"`},
 		{"${v-x}", `attribute name syntax error at: "...v>>>-x"`},
 		{"${e:{text}junk}", `unexpected input at: "...text}>>>junk"`},
-		{"${v?{text}junk}", `unexpected input at: "...text}>>>junk"`},
+		{"${v?{text}junk}", `":" expected at: "...text}>>>junk"`},
+		{"${v?{a}:{text}junk}", `unexpected input at: "...text}>>>junk"`},
 		{"${{a} ?? {b}}", `"==" or "!=" or "<" or "<=" or ">=" or ">" expected at: "...a}>>>?? {b}"`},
-		{"${{a} == b}", `"{expression}" expected at: "...{a} ==>>>b"`},
-		{"${{a} == {b} x}", `"?" or ":" expected at: "...b}>>>x"`},
+		{"${{a} == b}", `"{expression}" expected at: "...{a} ==>>> b"`},
+		{"${{a} == {b} x}", `"?" or ":" expected at: "...}>>>x"`},
 		{"${{a} ==nosuch {b}}", `bad operator suffix`},
 		{"${{a} <level {3}}", `malformed compatibility level syntax: "a"`},
-		{"${nosuch{x}}", `unknown function "nosuch" at: "...>>>nosuch{x}"`},
+		{"${nosuch{x}}", `unknown function "nosuch" at"...>>>nosuch{x}"`},
 		{"${domain_to_ascii{x}y}", `unexpected input at: "...x}>>>y"`},
 		{"${domain_to_utf8{xn--a}}", `bad domain argument in: 'domain_to_utf8{xn--a}'`},
 		{deep, "unreasonable macro call nesting"},
@@ -78,6 +82,20 @@ func TestExpandErrors(t *testing.T) {
 		if !errors.Is(err, ErrExpand) || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%.40s: %v; want %s", tt.in, err, tt.want)
 		}
+	}
+}
+
+func TestChainsOfParametersAreBounded(t *testing.T) {
+	var text strings.Builder
+	for i := range 150 {
+		fmt.Fprintf(&text, "a%d = $a%d\n", i, i+1)
+	}
+	_, err := load(t, text.String()+"a150 = end\nmyorigin = $a50\n")
+	if !errors.Is(err, ErrExpand) || !strings.Contains(err.Error(), "line 102: parameter a101: bad value \"$a102\": unreasonable macro call nesting") {
+		t.Errorf("150 steps: %v", err)
+	}
+	if c, err := load(t, strings.ReplaceAll(text.String(), "$a90\n", "end\n")); err != nil || c.Str("myorigin") == "" {
+		t.Errorf("90 steps: %v", err)
 	}
 }
 

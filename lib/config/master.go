@@ -33,23 +33,45 @@ type Entry struct {
 	First, Last int // physical lines
 }
 
-// Overrides are the -o name=value arguments of the entry.
-func (e *Entry) Overrides() []Override {
-	var list []Override
+// Option is one "-o name=value" of an entry: Args[At:At+Words].
+type Option struct {
+	Override
+	At, Words int
+}
+
+// Options are the -o name=value arguments of the entry. The first argument that
+// does not begin with "-" ends the options of a daemon.
+func (e *Entry) Options() []Option {
+	var list []Option
 	for i := 0; i < len(e.Args); i++ {
 		text, _ := confline.Unbrace(e.Args[i])
+		if !strings.HasPrefix(text, "-") || text == "-" || text == "--" {
+			break
+		}
+		o := Option{At: i, Words: 1}
 		switch {
 		case text == "-o" && i+1 < len(e.Args):
 			i++
+			o.Words = 2
 			text, _ = confline.Unbrace(e.Args[i])
 		case strings.HasPrefix(text, "-o"):
 			text = text[len("-o"):]
 		default:
 			continue
 		}
-		if name, value, ok := confline.NameValue(text); ok && name != "" {
-			list = append(list, Override{name, value})
+		var ok bool
+		if o.Name, o.Value, ok = confline.NameValue(text); ok && o.Name != "" {
+			list = append(list, o)
 		}
+	}
+	return list
+}
+
+// Overrides are the parameters that the -o arguments of the entry set.
+func (e *Entry) Overrides() []Override {
+	var list []Override
+	for _, o := range e.Options() {
+		list = append(list, o.Override)
 	}
 	return list
 }
@@ -57,6 +79,15 @@ func (e *Entry) Overrides() []Override {
 // fieldNames are the names of the fields of master.cf, as error messages and
 // postconf have them.
 var fieldNames = [8]string{"service", "type", "private", "unprivileged", "chroot", "wakeup", "process_limit", "command"}
+
+// FieldNames are the names of the fields of master.cf, as postconf -F has them.
+func FieldNames() []string { return fieldNames[:] }
+
+// CheckFields finds a field with a value that it cannot have.
+func CheckFields(e *Entry) error {
+	_, err := newConfig(DefaultDir, nil, nil, nil).service(e)
+	return err
+}
 
 // LoadMaster parses master.cf; an error has Postfix's form
 // `FILE: line N: field "F": bad value: "V"`. Of two lines with the same service
@@ -114,7 +145,7 @@ func parseMaster(r io.Reader, path string) ([]Entry, error) {
 		if line.Orphan {
 			return nil, fmt.Errorf("%s: line %d: logical line must not start with whitespace: %q", path, line.First, clip(line.Text))
 		}
-		e, err := parseEntry(line.Text)
+		e, err := ParseEntry(line.Text)
 		if err != nil {
 			return nil, fmt.Errorf("%s: line %d: %w", path, line.Last, err)
 		}
@@ -123,7 +154,8 @@ func parseMaster(r io.Reader, path string) ([]Entry, error) {
 	}
 }
 
-func parseEntry(text string) (Entry, error) {
+// ParseEntry splits one logical line of master.cf.
+func ParseEntry(text string) (Entry, error) {
 	var e Entry
 	if strings.IndexByte(text, 0) >= 0 {
 		return e, ErrNull
@@ -232,11 +264,8 @@ func yesNo(field int, text string, preset bool) (bool, error) {
 // defaultChroot is what "-" means in the chroot column: yes below
 // compatibility_level 1.
 func (c *Config) defaultChroot() (bool, error) {
-	l, err := parseLevel(c.Str("compatibility_level"))
-	if err != nil {
-		return false, c.valueError("compatibility_level", err.Error(), err)
-	}
-	return l[0] < 1, nil
+	l, err := c.compatibilityLevel()
+	return l[0] < 1, err
 }
 
 func (c *Config) maxProc(text string) (int, error) {

@@ -75,6 +75,20 @@ func (p *Param) bounds() string {
 	return fmt.Sprintf("%d%s or more", p.Min, unit)
 }
 
+// Limits is the allowed range of a number or a time, and the words of an
+// enumeration, for the manual; "" where anything is allowed.
+func (p *Param) Limits() string {
+	switch p.Kind {
+	case Enum:
+		return strings.Join(strings.Fields(p.Values), ", ")
+	case Int, Size, Time:
+		if p.Min != 0 || p.Max != 0 {
+			return p.bounds()
+		}
+	}
+	return ""
+}
+
 var paramIndex = sync.OnceValue(func() map[string]*Param {
 	index := make(map[string]*Param, 1024)
 	for _, rows := range [][]Param{

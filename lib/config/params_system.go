@@ -57,7 +57,9 @@ var systemParams = []Param{
 	{Name: "dns_servers_authentic", Kind: Bool, Default: "no", Status: Own,
 		Doc: "Believe the servers of dns_servers when they say that an answer was verified with DNSSEC. Only for " +
 			"servers on a path that nobody can interfere with, best on this host."},
-	{Name: "dnssec_probe", Kind: Str, Default: "ns:.", Readers: "smtp"},
+	{Name: "dnssec_probe", Kind: Str, Default: "ns:.", Readers: "smtp", Status: Implemented,
+		Doc: "The query (type:name) that is sent once when an answer was not verified with DNSSEC, to find out " +
+			"whether any ever is. Empty: none."},
 	{Name: "drain_timeout", Kind: Time, Default: "60s", Min: 1, Status: Own,
 		Doc: "How long a worker that was replaced, by a reload or because a file changed, may go on with sessions " +
 			"that are in a transaction."},

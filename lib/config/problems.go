@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -32,31 +31,84 @@ func (c *Config) Settings() []Setting {
 	return list
 }
 
-// Problems lists what an administrator should know about main.cf: lines that
-// override earlier ones, malformed values, parameters that Sealpost does not act
-// on, and names that nothing uses. services are those of master.cf; they may use
-// names too.
-func (c *Config) Problems(services ...Service) []string {
+// Problems lists what an administrator should know about main.cf and the -o
+// parameters of master.cf: lines that override earlier ones, malformed values,
+// parameters that Sealpost does not act on, names that nothing uses, that nothing
+// defines, or that will be removed. entries are those of masterPath.
+func (c *Config) Problems(masterPath string, entries []Entry) []string {
 	problems := slices.Clone(c.warnings)
 	for _, err := range c.Check() {
 		problems = append(problems, err.Error())
 	}
-	for _, name := range c.setNames() {
-		s := c.set[name]
-		if p, known := Lookup(name); known && p.Status == Known && !p.Derived() && s.Line > 0 {
-			if value, _, err := c.value(name, nil); err != nil || value != c.defaultValue(p) {
-				problems = append(problems, fmt.Sprintf("%s: parameter %q is not supported: its value has no effect", s.where(), name))
-			}
-		}
+	problems = append(problems, c.levelProblems()...)
+	for _, s := range c.Settings() {
+		problems = append(problems, c.unsupported(s)...)
 	}
-	var texts []string
-	for _, service := range services {
-		texts = append(texts, service.Args...)
+	problems = append(problems, c.masterProblems(masterPath, entries)...)
+	u := Examine(c.Settings(), entries, masterPath)
+	for _, s := range u.Undefined {
+		problems = append(problems, fmt.Sprintf("%s: undefined parameter: %s", s.where(), s.Name))
 	}
-	for _, s := range Unused(c.Settings(), texts) {
+	for _, s := range u.ReadOnly {
+		problems = append(problems, fmt.Sprintf("%s: read-only parameter assignment: %s=%s", s.where(), s.Name, clip(s.Value)))
+	}
+	for _, s := range u.Unused {
 		problems = append(problems, fmt.Sprintf("%s: unused parameter: %s=%s", s.where(), s.Name, clip(s.Value)))
 	}
+	for _, s := range u.Deprecated {
+		if p, known := Lookup(s.Name); !known || p.Status != Known { // what is not supported was said already
+			problems = append(problems, fmt.Sprintf("%s: support for parameter %q will be removed; instead, %s", s.where(), s.Name, deprecated[s.Name]))
+		}
+	}
 	return problems
+}
+
+// levelProblems is a sentence about a compatibility_level that is later than any
+// default knows. That of the table is the latest.
+func (c *Config) levelProblems() []string {
+	s, set := c.set["compatibility_level"]
+	latest, err1 := parseLevel(kindOf("compatibility_level", Str).Default)
+	l, err2 := c.compatibilityLevel()
+	if !set || err1 != nil || err2 != nil || compareLevels(l, latest) <= 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s: parameter compatibility_level: %s is later than this release knows: it means %d.%d",
+		s.where(), s.Value, latest[0], latest[1])}
+}
+
+// masterProblems are the services that override each other, and the parameters in
+// master.cf that nothing acts on.
+func (c *Config) masterProblems(masterPath string, entries []Entry) []string {
+	var problems []string
+	seen := make(map[string]int)
+	for i := range entries {
+		e := &entries[i]
+		key := e.Fields[0] + "/" + e.Fields[1]
+		if line, again := seen[key]; again {
+			problems = append(problems, fmt.Sprintf("%s: line %d: service %s overrides that of line %d", masterPath, e.First, key, line))
+		}
+		seen[key] = e.First
+		overrides := e.Overrides()
+		own := c.Overlay(overrides...)
+		for _, o := range overrides {
+			s := Setting{Name: o.Name, Value: o.Value, File: masterPath, Line: e.First}
+			problems = append(problems, own.unsupported(s)...)
+		}
+	}
+	return problems
+}
+
+// unsupported is a sentence about a setting that nothing acts on and that asks
+// for something else than the default.
+func (c *Config) unsupported(s Setting) []string {
+	p, known := Lookup(s.Name)
+	if !known || p.Status != Known || p.Derived() || s.Line == 0 || readOnly[s.Name] {
+		return nil
+	}
+	if value, _, err := c.value(s.Name, nil); err == nil && strings.EqualFold(value, c.defaultValue(p)) {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s: line %d: parameter %q is not supported: %s", s.File, s.Line, s.Name, Instead(s.Name))}
 }
 
 // defaultValue is what a parameter would mean if it were not set; "" if that
@@ -67,78 +119,4 @@ func (c *Config) defaultValue(p *Param) string {
 	}
 	value, _ := c.Expand(p.Default)
 	return value
-}
-
-// mentions finds the names that a value refers to as $name in any form.
-var mentions = regexp.MustCompile(`\$[({]?[ \t\r\n]*([0-9A-Za-z_]+)`)
-
-// sources finds the names of database tables, whose settings are parameters
-// NAME_hosts and so on.
-var sources = regexp.MustCompile(`(?:ldap|mysql|pgsql|sqlite|mongodb|memcache):([0-9A-Za-z_]+)`)
-
-// Unused returns the settings with names that the table does not have and that
-// no other setting, no default and none of the texts (arguments in master.cf)
-// refers to.
-func Unused(settings []Setting, texts []string) []Setting {
-	used := make(map[string]bool)
-	var prefixes []string
-	note := func(text string) {
-		for _, m := range mentions.FindAllStringSubmatch(text, -1) {
-			used[m[1]] = true
-		}
-		for _, m := range sources.FindAllStringSubmatch(text, -1) {
-			prefixes = append(prefixes, m[1]+"_")
-		}
-	}
-	for _, p := range paramIndex() {
-		if strings.Contains(p.Default, "$") {
-			note(p.Default)
-		}
-	}
-	for _, s := range settings {
-		note(s.Value)
-		if s.Name == "smtpd_restriction_classes" {
-			for _, class := range SplitList(s.Value) {
-				used[class] = true
-			}
-		}
-	}
-	for _, text := range texts {
-		note(text)
-	}
-	var unused []Setting
-	for _, s := range settings {
-		_, known := Lookup(s.Name)
-		derived := slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s.Name, p) })
-		if !known && !used[s.Name] && !derived {
-			unused = append(unused, s)
-		}
-	}
-	return unused
-}
-
-// Undefined returns the names that settings refer to and that neither the table
-// nor a setting defines, each with the first setting that refers to it. Values
-// that are expanded where they are used may refer to other names; they are left out.
-func Undefined(settings []Setting) map[string]Setting {
-	set := make(map[string]bool, len(settings))
-	for _, s := range settings {
-		set[s.Name] = true
-	}
-	undefined := make(map[string]Setting)
-	for _, s := range settings {
-		if p, known := Lookup(s.Name); known && p.Kind == Raw {
-			continue
-		}
-		text := strings.ReplaceAll(s.Value, "$$", "")
-		for _, m := range mentions.FindAllStringSubmatchIndex(text, -1) {
-			name := text[m[2]:m[3]]
-			_, known := Lookup(name)
-			call := strings.HasPrefix(skipWhite(text[m[3]:]), "{")
-			if _, seen := undefined[name]; !seen && !known && !set[name] && !call {
-				undefined[name] = s
-			}
-		}
-	}
-	return undefined
 }

@@ -112,6 +112,19 @@ func parseTime(text string, unit byte) (int64, error) {
 	return n * scale, nil
 }
 
+// compatibilityLevel is the version whose defaults apply.
+func (c *Config) compatibilityLevel() (level, error) {
+	value, _, err := c.value("compatibility_level", nil)
+	if err != nil {
+		return level{}, err
+	}
+	l, err := parseLevel(value)
+	if err != nil {
+		return level{}, c.valueError("compatibility_level", "a version such as 3.11 was expected", ErrValue)
+	}
+	return l, nil
+}
+
 // checkParam evaluates one parameter.
 func (c *Config) checkParam(p *Param) error {
 	var err error
@@ -123,7 +136,9 @@ func (c *Config) checkParam(p *Param) error {
 	case Time:
 		_, err = c.duration(p)
 	default:
-		_, err = c.text(p)
+		if _, err = c.text(p); err == nil && p.Name == "compatibility_level" {
+			_, err = c.compatibilityLevel()
+		}
 	}
 	return err
 }
@@ -147,6 +162,9 @@ func (c *Config) Check() []error {
 // check evaluates what is set and what depends on it. Values of parameters that
 // nothing acts on do not keep the mail system from running.
 func (c *Config) check() error {
+	if _, err := c.compatibilityLevel(); err != nil {
+		return err // and not of a default that depends on it
+	}
 	for _, name := range c.setNames() {
 		p, known := Lookup(name)
 		if known && p.Status == Known {

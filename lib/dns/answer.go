@@ -10,6 +10,7 @@ import (
 // answer is what one reply says about a question.
 type answer struct {
 	records   []dns.RR // of the type asked for, at the end of the CNAME chain
+	owner     string   // canonical name that the last CNAME read leads to, or the one asked for
 	next      string   // a CNAME chain that leads out of the reply: ask for this
 	loop      bool     // with ErrMalformed: too many CNAMEs
 	kind      error    // nil, ErrNotFound, ErrNoData or ErrMalformed
@@ -32,6 +33,7 @@ func interpret(reply *dns.Msg, name string, qtype uint16) answer {
 		records = records[:MaxRecords]
 	}
 	owner := canonical(name)
+	a.owner = owner
 	for step := 0; ; step++ {
 		if step > MaxCNAMEs {
 			a.kind, a.loop = ErrMalformed, true
@@ -65,6 +67,7 @@ func interpret(reply *dns.Msg, name string, qtype uint16) answer {
 			return a
 		}
 		owner = canonical(target)
+		a.owner = owner
 	}
 	switch {
 	case reply.Rcode == dns.RcodeNameError:

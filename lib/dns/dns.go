@@ -1,5 +1,5 @@
-// Package dns is the stub resolver of the mail system: MX, address and PTR
-// lookups through the recursive servers of resolv.conf or of dns_servers.
+// Package dns is the stub resolver of the mail system: MX, address, PTR
+// and TLSA lookups through the recursive servers of resolv.conf or of dns_servers.
 //
 // A lookup sends one UDP question with EDNS0 to each server in turn, as often as
 // resolv.conf's "attempts" says, repeats a truncated answer over TCP, and takes a
@@ -35,8 +35,13 @@ const (
 	MaxCNAMEs  = 10  // steps of a CNAME chain
 )
 
-// Result says how far an answer can be believed.
-type Result struct{ Authentic bool } // AD bit from a believed server
+// Result says how far an answer can be believed, and whose records it has.
+type Result struct {
+	Authentic bool // AD bit from a believed server, in every step of a CNAME chain
+	// Canonical is the name that owns the records, without trailing dot, when CNAME
+	// records led away from the name asked for; else "".
+	Canonical string
+}
 
 // MX is one mail exchanger.
 type MX struct {
@@ -55,6 +60,20 @@ type Resolver interface {
 	Addrs(ctx context.Context, host string, v4, v6 bool) ([]netip.Addr, Result, error)
 	// PTR gives names without trailing dot; names that are not host names are left out.
 	PTR(ctx context.Context, addr netip.Addr) ([]string, Result, error)
+}
+
+// SecureResolver is a Resolver that DANE can stand on.
+type SecureResolver interface {
+	Resolver
+	// TLSA gives the records in the order of the reply. ErrNotFound and ErrNoData,
+	// where authentic, say that there are none.
+	TLSA(ctx context.Context, name string) ([]TLSA, Result, error)
+	// CNAME gives one step: what name is an alias of. Its Result is about that step
+	// alone, while that of the other lookups is about all steps together.
+	CNAME(ctx context.Context, name string) (target string, res Result, err error)
+	// Probe sends dnssec_probe ("type:name") and says why answers are not validated;
+	// nil when they are, or when the probe is empty.
+	Probe(ctx context.Context, probe string) error
 }
 
 // Settings from main.cf.

@@ -15,7 +15,7 @@ type resolver struct {
 }
 
 // New reads resolv.conf (unless Servers are set). It opens all files it needs now.
-func New(s Settings) (Resolver, error) { return newResolver(s, resolvConf) }
+func New(s Settings) (SecureResolver, error) { return newResolver(s, resolvConf) }
 
 func newResolver(s Settings, path string) (*resolver, error) {
 	c, err := newClient(s, path)
@@ -40,6 +40,9 @@ func (r *resolver) lookup(ctx context.Context, name string, qtype uint16) ([]dns
 			return nil, Result{}, fail
 		}
 		res.Authentic = res.Authentic && a.authentic
+		if a.owner != canonical(name) {
+			res.Canonical = trimDot(a.owner)
+		}
 		switch {
 		case a.kind != nil:
 			fail.Kind, fail.Loop = a.kind, a.loop
@@ -127,7 +130,9 @@ func (r *resolver) Addrs(ctx context.Context, host string, v4, v6 bool) ([]netip
 func join(a, b addrResult) ([]netip.Addr, Result, error) {
 	switch {
 	case a.err == nil && b.err == nil:
-		return append(a.addrs, b.addrs...), Result{a.res.Authentic && b.res.Authentic}, nil
+		res := a.res
+		res.Authentic = res.Authentic && b.res.Authentic && res.Canonical == b.res.Canonical
+		return append(a.addrs, b.addrs...), res, nil
 	case a.err == nil:
 		return a.addrs, a.res, nil
 	case b.err == nil:

@@ -122,3 +122,20 @@ func (e *Passing) AppendText(b []byte) []byte {
 func (e *Passing) Fields() []Field {
 	return []Field{{"queue_id", e.QueueID}, {"to", e.To}, {"transport", e.Transport}}
 }
+
+// StartTLSOffered is a server that could do TLS where none is wanted
+// (smtp_tls_note_starttls_offer).
+type StartTLSOffered struct{ Host string }
+
+// Name implements Event.
+func (e *StartTLSOffered) Name() string { return "starttls_offered" }
+
+// AppendText implements Event.
+func (e *StartTLSOffered) AppendText(b []byte) []byte {
+	b = append(b, "Host offered STARTTLS: ["...)
+	b = append(b, e.Host...)
+	return append(b, ']')
+}
+
+// Fields implements Event.
+func (e *StartTLSOffered) Fields() []Field { return []Field{{"host", e.Host}} }

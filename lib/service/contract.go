@@ -7,6 +7,10 @@ const (
 	// the greatest number of sessions at a time, 0 for no limit. Its presence
 	// tells the worker that it is alone in its service (no accept lock).
 	EnvSessions = "SEALPOST_SESSIONS"
+	// EnvTickets names the variable that carries the secret of a service's TLS
+	// session tickets (tlsconn.Secret), so that a worker knows the tickets of the one
+	// before it. Without it a worker makes its own.
+	EnvTickets = "SEALPOST_TICKETS"
 	// EnvGeneration is Postfix's GENERATION, octal.
 	EnvGeneration = "GENERATION"
 

@@ -20,8 +20,9 @@ var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 // Output is buffered. It is sent by Flush, and before every read that has to ask
 // the network, so that replies to pipelined commands leave in one write.
 type Conn struct {
-	nc  net.Conn
-	raw syscall.RawConn // nil when nc is not a socket
+	nc   net.Conn
+	base net.Conn        // the first nc: what Interrupt may touch from another goroutine
+	raw  syscall.RawConn // nil when nc is not a socket
 	// tryRead is rawRead as a function value, made once.
 	tryRead func(fd uintptr) bool
 
@@ -43,7 +44,7 @@ type Conn struct {
 
 // NewConn returns a Conn on nc, without any time limit.
 func NewConn(nc net.Conn) *Conn {
-	c := &Conn{}
+	c := &Conn{base: nc}
 	c.use(nc)
 	return c
 }
@@ -93,7 +94,8 @@ func (c *Conn) SetInterruptible(on bool) { c.interruptible = on }
 func (c *Conn) Interrupt() {
 	c.interrupted.Store(true)
 	// A failure means that the connection is closed: the reader sees that itself.
-	_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+	// The base's deadlines are those of what Replace put on top of it.
+	_ = c.base.SetReadDeadline(time.Unix(1, 0))
 }
 
 // Buffered is the number of bytes that were received and not yet read.
@@ -259,8 +261,21 @@ func (c *Conn) earn(n int) {
 	}
 }
 
-// read appends to the buffer. On a socket no buffer is held during the wait.
+// firstRead is how much room an idle connection keeps that is not a socket but
+// TLS on one: enough for a command.
+const firstRead = 256
+
+// read appends to the buffer. On a socket no buffer is held during the wait; on
+// TLS a small one while a command is waited for.
 func (c *Conn) read() (int, error) {
+	if c.raw == nil && c.interruptible && c.Buffered() == 0 {
+		c.release()
+		var first [firstRead]byte
+		n, err := c.nc.Read(first[:])
+		c.parked = append(c.parked[:0], first[:n]...)
+		c.unpark()
+		return n, err
+	}
 	if c.raw == nil {
 		c.unpark()
 		n, err := c.nc.Read(c.in[c.end:])

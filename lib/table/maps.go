@@ -59,6 +59,12 @@ func (m *Maps) Lookup(ctx context.Context, key string) (value string, found bool
 	return m.lookup(ctx, key, false)
 }
 
+// LookupPartial asks the tables with exact keys for a part of a key, such as the
+// parent of a domain: a pattern would match parts that its author did not mean.
+func (m *Maps) LookupPartial(ctx context.Context, key string) (value string, found bool, err error) {
+	return m.lookup(ctx, key, true)
+}
+
 // lookup asks each table; with partial set, only those with exact keys. A
 // result of "" is an error of the table: it would be taken for an address.
 func (m *Maps) lookup(ctx context.Context, key string, partial bool) (value string, found bool, err error) {

@@ -7,6 +7,11 @@
 // kernel's accounting of ended processes; memory is the sum of the proportional
 // set sizes (Pss) of all daemons when the last message has left.
 //
+// The TLS table counts handshakes with the SMTP server, and messages relayed to a
+// server that demands TLS, with and without connection reuse. Both systems have
+// the same self-signed ECDSA certificate; clients and servers that speak TLS with
+// them are part of this program, whose own CPU time does not count.
+//
 // It needs root (Postfix does), and the Debian package postfix.
 package main
 
@@ -30,13 +35,25 @@ type load struct {
 	sessions int
 	size     int // bytes of content
 	messages int
+	conf     string // settings of both systems for this load
+	tls      bool   // what this program speaks with the systems is TLS
+	// handshakes: connections to the SMTP server that end after STARTTLS, no mail.
+	handshakes bool
 }
 
 var loads = []load{
-	{"5 KB,   1 connection ", 1, 5 << 10, 1500},
-	{"5 KB,  20 connections", 20, 5 << 10, 6000},
-	{"5 KB, 100 connections", 100, 5 << 10, 6000},
-	{"5 MB,  10 connections", 10, 5 << 20, 150},
+	{name: "5 KB,   1 connection ", sessions: 1, size: 5 << 10, messages: 1500},
+	{name: "5 KB,  20 connections", sessions: 20, size: 5 << 10, messages: 6000},
+	{name: "5 KB, 100 connections", sessions: 100, size: 5 << 10, messages: 6000},
+	{name: "5 MB,  10 connections", sessions: 10, size: 5 << 20, messages: 150},
+}
+
+var tlsLoads = []load{
+	{name: "handshakes, 20 clients", sessions: 20, messages: 3000, tls: true, handshakes: true},
+	{name: "relay, no reuse", sessions: 20, size: 5 << 10, messages: 3000, tls: true,
+		conf: "smtp_tls_connection_reuse = no\n"},
+	{name: "relay, reuse", sessions: 20, size: 5 << 10, messages: 6000, tls: true,
+		conf: "smtp_tls_connection_reuse = yes\n"},
 }
 
 func main() {
@@ -44,7 +61,7 @@ func main() {
 	pairs := flag.Int("pairs", 3, "number of pairs per load")
 	scale := flag.Float64("scale", 1, "factor for the number of messages")
 	only := flag.String("load", "", "run only loads whose name contains this `text`")
-	where := flag.String("queue", "", "run only on this queue directory's file `system`: tmpfs or disk")
+	where := flag.String("queue", "", "print only this `table`: tmpfs, disk (the queue's file system) or tls")
 	alone := flag.String("alone", "", "measure only sealpost or postfix, for profiling")
 	flag.Parse()
 	if err := check(); err != nil {
@@ -62,11 +79,25 @@ func main() {
 	fmt.Printf("%d processors, %s; Postfix %s\n", runtime.NumCPU(), runtime.Version(), postfixVersion())
 	for _, fs := range []string{"tmpfs", "disk"} {
 		if *where == "" || *where == fs {
-			if err := table(fs, abs, *pairs, *scale, *only, *alone); err != nil {
+			if err := table(fs, abs, loads, options{*pairs, *scale, *only, *alone}); err != nil {
 				fatal(err)
 			}
 		}
 	}
+	if *where == "" || *where == "tls" {
+		fmt.Printf("\nTLS")
+		if err := table("tmpfs", abs, tlsLoads, options{*pairs, *scale, *only, *alone}); err != nil {
+			fatal(err)
+		}
+	}
+}
+
+// options are what the command line says about all tables.
+type options struct {
+	pairs int
+	scale float64
+	only  string
+	alone string
 }
 
 func fatal(err error) {
@@ -94,8 +125,8 @@ func postfixVersion() string {
 	return strings.TrimSpace(string(out))
 }
 
-// table measures all loads with the queue on one kind of file system.
-func table(fs, bin string, pairs int, scale float64, only, alone string) error {
+// table measures loads with the queue on one kind of file system.
+func table(fs, bin string, loads []load, o options) error {
 	base := "/dev/shm"
 	if fs == "disk" {
 		base = os.TempDir()
@@ -116,11 +147,11 @@ func table(fs, bin string, pairs int, scale float64, only, alone string) error {
 	fmt.Printf("%-22s %12s %12s %8s %9s %9s %8s\n", "", "Sealpost", "Postfix", "ratio", "CPU/msg", "CPU/msg", "memory")
 	fmt.Printf("%-22s %12s %12s %8s %9s %9s %8s\n", "", "msg/s", "msg/s", "", "Sealpost", "ratio", "ratio")
 	for _, l := range loads {
-		if !strings.Contains(l.name, only) {
+		if !strings.Contains(l.name, o.only) {
 			continue
 		}
-		l.messages = max(int(float64(l.messages)*scale), 2*l.sessions)
-		if err := row(dir, bin, l, pairs, alone); err != nil {
+		l.messages = max(int(float64(l.messages)*o.scale), 2*l.sessions)
+		if err := row(dir, bin, l, o.pairs, o.alone); err != nil {
 			return fmt.Errorf("%s: %w", l.name, err)
 		}
 	}

@@ -29,19 +29,12 @@ const (
 )
 
 func measure(s *system, l load) (result, error) {
-	sinkPort, err := freePort()
+	sinkPort, stopSink, err := l.startSink()
 	if err != nil {
 		return result{}, err
 	}
-	sink, err := startSink(sinkPort)
-	if err != nil {
-		return result{}, err
-	}
-	defer func() {
-		sink.Process.Kill()
-		sink.Wait()
-	}()
-	if err := s.setup(sinkPort); err != nil {
+	defer stopSink()
+	if err := s.setup(sinkPort, l); err != nil {
 		return result{}, err
 	}
 	defer os.RemoveAll(s.dir)
@@ -54,14 +47,24 @@ func measure(s *system, l load) (result, error) {
 	return r, errors.Join(err, stopErr)
 }
 
-// startSink starts smtp-sink, which takes and forgets everything.
-func startSink(port int) (*exec.Cmd, error) {
+// startSink starts what takes and forgets the messages: smtp-sink, or for TLS a
+// server of ours.
+func (l load) startSink() (port int, stop func(), err error) {
+	if l.tls {
+		return startTLSSink()
+	}
+	if port, err = freePort(); err != nil {
+		return 0, nil, err
+	}
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
 	cmd := command("smtp-sink", "-u", "postfix", addr, "1000")
 	if err := cmd.Start(); err != nil {
-		return nil, err
+		return 0, nil, err
 	}
-	return cmd, waitPort(addr)
+	return port, func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	}, waitPort(addr)
 }
 
 func waitPort(addr string) error {
@@ -117,7 +120,11 @@ func (s *system) drained(end time.Time) error {
 
 func (s *system) run(l load) (result, error) {
 	start := time.Now()
-	if err := s.send(l); err != nil {
+	send := s.send
+	if l.handshakes {
+		send = s.handshakes
+	}
+	if err := send(l); err != nil {
 		return result{}, err
 	}
 	if err := s.drained(start.Add(runLimit)); err != nil {

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"sealpost/test/selfsigned"
 )
 
 // system is one mail system under test: the same shape for both.
@@ -62,6 +64,7 @@ const postfixOnly = `rewrite unix - - n - - trivial-rewrite
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 tlsmgr unix - - n 1000? 1 tlsmgr
+tlsproxy unix - - n - 0 tlsproxy
 flush unix n - n 1000? 0 flush
 verify unix - - n - 1 verify
 proxymap unix - - n - - proxymap
@@ -87,8 +90,14 @@ func newSealpost(dir, bin string) *system {
 	}
 }
 
+// tlsConf are the settings of both systems for TLS.
+const tlsConf = `smtpd_tls_security_level = may
+smtpd_tls_chain_files = %[1]s/conf/chain.pem
+smtp_tls_security_level = encrypt
+`
+
 // setup writes the configuration and makes the directories.
-func (s *system) setup(sinkPort int) error {
+func (s *system) setup(sinkPort int, l load) error {
 	if err := os.RemoveAll(s.dir); err != nil {
 		return err
 	}
@@ -105,7 +114,18 @@ func (s *system) setup(sinkPort int) error {
 		return err
 	}
 	s.port = port
-	if err := os.WriteFile(s.confDir+"/main.cf", fmt.Appendf(nil, s.main, s.dir, sinkPort), 0o644); err != nil {
+	conf := fmt.Sprintf(s.main, s.dir, sinkPort) + l.conf
+	if l.tls {
+		conf += fmt.Sprintf(tlsConf, s.dir)
+		cert, err := selfsigned.New("bench.example")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(s.confDir+"/chain.pem", cert.Chain, 0o600); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(s.confDir+"/main.cf", []byte(conf), 0o644); err != nil {
 		return err
 	}
 	if err := os.WriteFile(s.confDir+"/master.cf", fmt.Appendf(nil, s.master, port), 0o644); err != nil {

@@ -19,10 +19,10 @@ const module = "sealpost/"
 // right. A package below another one stands directly to its right.
 var floors = [][]string{
 	{"sendopts", "ehlo", "getopt", "filelock", "atomicfile", "confline"},
-	{"attr", "record", "dsn", "mailproto", "submit", "address", "idn", "header", "maillog"},
+	{"attr", "record", "dsn", "mailproto", "submit", "address", "idn", "header", "bouncetext", "maillog", "certname"},
 	{"config", "table", "dbclient", "dbtypes", "queue", "mailbox"},
-	{"dns", "smtpio"},
-	{"rewrite"},
+	{"dns", "dane", "mtasts", "smtpio", "route", "smtpclient"},
+	{"tlspolicy", "reqtls", "tlsconn", "hop", "rewrite"},
 	{"mailclient", "instance", "service", "agent"},
 }
 

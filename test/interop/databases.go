@@ -61,7 +61,7 @@ func sqlBoxes(escape string) string {
 	return b
 }
 
-const sqlQuery = "query = SELECT v FROM boxes WHERE k = '%%u@%%d' AND 'x' <> '%%1'\nuser = mail\npassword = it's $ecret\ndbname = maildb\n"
+const sqlQuery = "query = SELECT v FROM boxes WHERE k = '%u@%d' AND 'x' <> '%1'\nuser = mail\npassword = it's $ecret\ndbname = maildb\n"
 
 func postgres() database {
 	tool := func(name string) string {
@@ -112,7 +112,7 @@ func (d *server) mariadb(ctx context.Context, text string) error {
 
 func openldap() database {
 	return database{kind: "ldap", user: "openldap", host: "server_host",
-		config: "search_base = ou=%%d,dc=test\nquery_filter = (&(objectClass=inetOrgPerson)(mail=%%s))\nresult_attribute = homePostalAddress\n" +
+		config: "search_base = ou=%d,dc=test\nquery_filter = (&(objectClass=inetOrgPerson)(mail=%s))\nresult_attribute = homePostalAddress\n" +
 			"bind_dn = cn=admin,dc=test\nbind_pw = it's $ecret\n",
 		prepare: func(ctx context.Context, d *server) error {
 			conf := "include /etc/ldap/schema/core.schema\ninclude /etc/ldap/schema/cosine.schema\ninclude /etc/ldap/schema/inetorgperson.schema\n" +
@@ -136,7 +136,7 @@ func openldap() database {
 }
 
 func redis() database {
-	return database{kind: "redis", user: "redis", host: "hosts", config: "hash = boxes-%%d\nkey_format = u:%%s\npassword = it's-$ecret\n",
+	return database{kind: "redis", user: "redis", host: "hosts", config: "hash = boxes-%d\nkey_format = u:%s\npassword = it's-$ecret\n",
 		volatile: true, prepare: nothing, ready: connects,
 		command: func(d *server) []string {
 			return []string{"redis-server", "--bind", "127.0.0.1", "--port", strconv.Itoa(d.port), "--dir", d.dir, "--save", "", "--requirepass", "it's-$ecret"}
@@ -153,7 +153,7 @@ func redis() database {
 }
 
 func memcached() database {
-	return database{kind: "memcache", user: "memcache", host: "memcache", config: "key_format = u:%%s\nretry_pause = 1\n",
+	return database{kind: "memcache", user: "memcache", host: "memcache", config: "key_format = u:%s\nretry_pause = 1\n",
 		volatile: true, prepare: nothing, ready: connects,
 		command: func(d *server) []string {
 			return []string{"memcached", "-l", "127.0.0.1", "-p", strconv.Itoa(d.port), "-U", "0"}

@@ -1,11 +1,11 @@
 // Run shows the mail system at work on this machine, without privileges and
 // without touching anything outside its directory:
 //
-//	go run ./test/run          one message from sendmail through two systems
+//	go run ./test/run          messages with REQUIRETLS from one system to two others
 //	go run ./test/run -serve   one system in the foreground, until interrupted
 //
 // It works in ./run (or $SEALPOST_RUN) with the programs of ./bin (or
-// $SEALPOST_BIN). The exit status is 0 only if the message was delivered.
+// $SEALPOST_BIN). The exit status is 0 only if all went as the text says.
 package main
 
 import (
@@ -16,11 +16,9 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
-	"sealpost/lib/dns/dnstest"
 	"sealpost/test/harness"
 )
 
@@ -91,79 +89,6 @@ func stop(i *harness.Instance) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	return i.Stop(ctx)
-}
-
-const message = `From: Alice <alice@sender.test>
-To: Bob <bob@receiver.test>
-Subject: the first message
-
-It went in at one end and came out at the other.
-`
-
-// demonstrate is "make run".
-func demonstrate(ctx context.Context) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	p, err := newPlace()
-	if err != nil {
-		return err
-	}
-	receiver, err := p.instance(harness.Options{Name: "receiver", Domain: "receiver.test", Users: []string{"bob"}})
-	if err != nil {
-		return err
-	}
-	names, err := dnstest.Start(dnstest.Config{Zone: fmt.Sprintf(
-		"receiver.test. MX 10 mx.receiver.test.\nmx.receiver.test. A %s\n", receiver.IP)})
-	if err != nil {
-		return err
-	}
-	defer names.Close()
-	sender, err := p.instance(harness.Options{Name: "sender", DNS: names.Addr()})
-	if err != nil {
-		return err
-	}
-	fmt.Printf("A name server on %s says: mail for receiver.test goes to %s.\n", names.Addr(), receiver.IP)
-	for _, i := range []*harness.Instance{receiver, sender} {
-		if err := i.Start(ctx); err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, stop(i)) }()
-		fmt.Printf("The %s's mail system listens on %s; its files are in %s\n", i.Name, i.SMTP(), i.Dir)
-	}
-	fmt.Printf("\n$ sendmail -f alice@sender.test bob@receiver.test\n%s\n", message)
-	if _, err := sender.Command(ctx, strings.NewReader(message), "sendmail", "-f", "alice@sender.test", "bob@receiver.test"); err != nil {
-		return err
-	}
-	if err := watch(ctx, sender, receiver); err != nil {
-		return err
-	}
-	fmt.Println("Delivered.")
-	return nil
-}
-
-// watch waits for the delivery and shows both logs and the delivered file.
-func watch(ctx context.Context, sender, receiver *harness.Instance) error {
-	_, err := receiver.WaitMail(ctx, "bob", 1)
-	if err == nil {
-		_, err = receiver.Log.Wait(ctx, 0, `qmgr\[.*: removed$`)
-	}
-	if err == nil {
-		_, err = sender.Log.Wait(ctx, 0, `qmgr\[.*: removed$`)
-	}
-	for _, i := range []*harness.Instance{sender, receiver} {
-		fmt.Printf("--- the log of the %s's system (%s)\n%s\n", i.Name, i.LogFile, i.Log.Text())
-	}
-	if err != nil {
-		return err
-	}
-	for _, path := range receiver.MailFiles("bob") {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		fmt.Printf("--- the delivered message (%s)\n%s\n", path, text)
-	}
-	return nil
 }
 
 // serveForeground is "make serve".

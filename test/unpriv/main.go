@@ -156,7 +156,10 @@ func copyTree(from, to string) error {
 			return err
 		}
 		if skipped[path] {
-			return filepath.SkipDir
+			if e.IsDir() {
+				return filepath.SkipDir
+			}
+			return nil // .git of a second work tree is a file; SkipDir would end the walk
 		}
 		target := filepath.Join(to, path)
 		switch {

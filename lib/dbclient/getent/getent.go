@@ -62,11 +62,25 @@ func Opener(program string) table.Opener {
 			return nil, fmt.Errorf("%w, not %q", ErrName, name)
 		}
 		var err error
-		if u.program, err = exec.LookPath(program); err != nil {
+		if u.program, err = find(program); err != nil {
 			return nil, err
 		}
 		return u, nil
 	}
+}
+
+// find finds getent. A daemon has no PATH: master hands none on.
+func find(program string) (string, error) {
+	path, err := exec.LookPath(program)
+	if err == nil || strings.ContainsRune(program, '/') {
+		return path, err
+	}
+	for _, dir := range []string{"/usr/bin/", "/bin/"} {
+		if path, inDir := exec.LookPath(dir + program); inDir == nil {
+			return path, nil
+		}
+	}
+	return "", err
 }
 
 func (u *users) Name() string    { return u.spec }

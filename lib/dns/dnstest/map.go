@@ -13,13 +13,18 @@ import (
 // Map is a dns.Resolver made of plain maps. Keys are lower case, without
 // trailing dot. A name that is in no map does not exist. An entry of Fail or
 // Authentic is a name (an address for PTR), for all types or as "name/TYPE";
-// the types are MX, A, AAAA and PTR.
+// the types are MX, A, AAAA, PTR, TLSA and CNAME. An entry "name/CNAME" is about
+// that one step; a lookup through it is authentic when all steps and the last
+// name are.
 type Map struct {
 	MXs       map[string][]dns.MX
-	Hosts     map[string][]string // addresses of both families
-	PTRs      map[string][]string // address to names
-	Fail      []string            // temporary failure
+	Hosts     map[string][]string   // addresses of both families
+	PTRs      map[string][]string   // address to names
+	TLSAs     map[string][]dns.TLSA // "_25._tcp.host"
+	CNAMEs    map[string]string
+	Fail      []string // temporary failure
 	Authentic []string
+	Probed    error // what Probe gives
 }
 
 // MX implements dns.Resolver.
@@ -43,6 +48,10 @@ func (m Map) Addrs(ctx context.Context, host string, v4, v6 bool) ([]netip.Addr,
 	var found []netip.Addr
 	var res dns.Result
 	var last error
+	host, chain, err := m.follow(ctx, host)
+	if err != nil {
+		return nil, dns.Result{}, err
+	}
 	for _, family := range []struct {
 		wanted bool
 		qtype  string
@@ -68,11 +77,62 @@ func (m Map) Addrs(ctx context.Context, host string, v4, v6 bool) ([]netip.Addr,
 			last = m.none(host, family.qtype)
 		}
 	}
+	if chain.Canonical != "" {
+		res.Canonical = chain.Canonical
+		res.Authentic = res.Authentic && chain.Authentic
+	}
 	if len(found) == 0 {
 		return nil, res, last
 	}
 	return found, res, nil
 }
+
+// follow goes along CNAMEs. The result is about the steps; without any it is zero.
+func (m Map) follow(ctx context.Context, name string) (string, dns.Result, error) {
+	res := dns.Result{Authentic: true}
+	for range dns.MaxCNAMEs {
+		target, alias := m.CNAMEs[mapKey(name)]
+		if !alias {
+			return name, res, nil
+		}
+		step, err := m.check(ctx, name, "CNAME")
+		if err != nil {
+			return "", dns.Result{}, err
+		}
+		name = target
+		res = dns.Result{Authentic: res.Authentic && step.Authentic, Canonical: target}
+	}
+	return "", dns.Result{}, &dns.Error{Name: name, Type: "CNAME", Kind: dns.ErrMalformed, Loop: true}
+}
+
+// TLSA implements dns.SecureResolver.
+func (m Map) TLSA(ctx context.Context, name string) ([]dns.TLSA, dns.Result, error) {
+	res, err := m.check(ctx, name, "TLSA")
+	if err != nil {
+		return nil, res, err
+	}
+	list := m.TLSAs[mapKey(name)]
+	if len(list) == 0 {
+		return nil, res, m.none(name, "TLSA")
+	}
+	return slices.Clone(list), res, nil
+}
+
+// CNAME implements dns.SecureResolver.
+func (m Map) CNAME(ctx context.Context, name string) (string, dns.Result, error) {
+	res, err := m.check(ctx, name, "CNAME")
+	if err != nil {
+		return "", res, err
+	}
+	target, ok := m.CNAMEs[mapKey(name)]
+	if !ok {
+		return "", res, m.none(name, "CNAME")
+	}
+	return target, res, nil
+}
+
+// Probe implements dns.SecureResolver.
+func (m Map) Probe(context.Context, string) error { return m.Probed }
 
 // PTR implements dns.Resolver.
 func (m Map) PTR(ctx context.Context, addr netip.Addr) ([]string, dns.Result, error) {

@@ -107,7 +107,7 @@ func New(t TB, c Config) *Server {
 func (s *Server) Addr() string { return s.addr }
 
 // Resolver asks this server alone and believes its AD bit.
-func (s *Server) Resolver() lib.Resolver {
+func (s *Server) Resolver() lib.SecureResolver {
 	r, err := lib.New(lib.Settings{Servers: []string{s.addr}, ServersAuthentic: true, WantDNSSEC: true})
 	if err != nil {
 		panic(err) // the address is our own

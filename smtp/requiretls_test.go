@@ -1,0 +1,180 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"sealpost/lib/sendopts"
+	"sealpost/test/ca"
+)
+
+// TestRequireTLS is the decision table of REQUIRETLS against real sockets
+// (requiretls.md §6, Appendix A; decisions 1, 2, 8): enforcement level, TLS level,
+// server, DNS; and what becomes of the message.
+func TestRequireTLS(t *testing.T) {
+	x := newSecure(t)
+	const requested = "Sender requested REQUIRETLS, but "
+	match := []string{"match"}
+	for _, tc := range []struct {
+		policy string
+		secureCase
+	}{
+		{"enforce", secureCase{level: "dane", server: "REQUIRETLS", tlsa: match, want: "sent 2.0.0 tls=dane/requiretls mail=tls"}},
+		{"enforce", secureCase{level: "secure", server: "REQUIRETLS", want: "sent 2.0.0 tls=secure/requiretls mail=tls"}},
+		{"enforce", secureCase{level: "fingerprint", server: "REQUIRETLS", want: "sent 2.0.0 tls=fingerprint/requiretls mail=tls"}},
+		{"enforce", secureCase{level: "verify", server: "REQUIRETLS", want: "sent 2.0.0 tls=verify/requiretls mail=tls"}},
+		{"enforce", secureCase{level: "verify", server: "REQUIRETLS", dns: "unsigned", want: "bounced 5.7.10 tls=verify?/!requiretls:nosecuremx mail=no",
+			text: requested + "the MX lookup for b.test was not secure. The last attempted server was mx.b.test"}},
+		{"enforce", secureCase{level: "dane", server: "REQUIRETLS", tlsa: match, dns: "unsigned MX", want: "bounced 5.7.10 tls=halfdane?/!requiretls:nosecuremx mail=no"}},
+		{"enforce", secureCase{level: "none", server: "REQUIRETLS", want: "bounced 5.7.10 tls=none?/!requiretls:nocertmatch mail=no"}},
+		{"enforce", secureCase{level: "may", server: "REQUIRETLS", want: "bounced 5.7.10 tls=may?/!requiretls:nocertmatch mail=no",
+			text: requested + "my configured TLS security level 'may' disables certificate matching. The last attempted server was mx.b.test"}},
+		{"enforce", secureCase{level: "encrypt", server: "REQUIRETLS", want: "bounced 5.7.10 tls=encrypt?/!requiretls:nocertmatch mail=no"}},
+		{"enforce", secureCase{level: "dane", server: "REQUIRETLS", want: "bounced 5.7.10 tls=may?/!requiretls:nocertmatch mail=no"}},
+		{"enforce", secureCase{level: "dane", server: "REQUIRETLS", tlsa: []string{"unusable"}, want: "bounced 5.7.10 tls=encrypt?/!requiretls:nocertmatch mail=no"}},
+		{"enforce", secureCase{level: "secure", server: "no REQUIRETLS", want: "bounced 5.7.30 tls=secure/!requiretls:none mail=no",
+			text: requested + "no server was found that supports REQUIRETLS. The last attempted server was mx.b.test[127.0.0.1]"}},
+		{"enforce", secureCase{level: "secure", server: "injection", want: "bounced 5.7.30 tls=secure/!requiretls:none mail=no"}},
+		{"enforce", secureCase{level: "secure", server: "no STARTTLS", want: "bounced 5.7.30 tls=!secure/!requiretls:nostarttls mail=no",
+			text: requested + "TLS service was not offered by host mx.b.test[127.0.0.1]"}},
+		{"enforce", secureCase{level: "secure", server: "refused", want: "bounced 5.7.10 tls=!secure/!requiretls:nostarttls mail=no",
+			text: requested + "host mx.b.test[127.0.0.1] refused to start TLS: 454 4.7.0 not now"}},
+		{"enforce", secureCase{level: "secure", server: "broken", old: true, want: "deferred 4.7.5 tls=secure?/requiretls? mail=no", text: "handshake failure"}},
+		{"enforce", secureCase{level: "secure", server: "REQUIRETLS, wrong name", want: "bounced 5.7.10 tls=!secure/!requiretls:nocertmatch mail=no",
+			text: requested + "no matching server certificate was found. The last attempted server was mx.b.test[127.0.0.1]"}},
+		{"enforce", secureCase{level: "secure", server: "self-signed", want: "bounced 5.7.10 tls=!secure/!requiretls:nocertmatch mail=no",
+			text: requested + "no trusted server certificate was found."}},
+		{"enforce", secureCase{level: "secure", server: "expired", want: "bounced 5.7.10 tls=!secure/!requiretls:nocertmatch mail=no"}},
+		{"enforce", secureCase{level: "dane", server: "right", tlsa: []string{"mismatch"}, want: "bounced 5.7.10 tls=!dane/!requiretls:nocertmatch mail=no"}},
+		{"enforce", secureCase{level: "dane", server: "REQUIRETLS", dns: "TLSA fails", want: "deferred 4.7.5 tls=unknown?/requiretls? mail=no"}},
+		{"opportunistic+starttls", secureCase{level: "none", server: "REQUIRETLS", want: "bounced 5.7.10 tls=none?/!requiretls:noencryption mail=no"}},
+		{"opportunistic+starttls", secureCase{level: "may", server: "no STARTTLS", want: "bounced 5.7.30 tls=may?/!requiretls:nostarttls mail=no"}},
+		{"opportunistic+starttls", secureCase{level: "may", server: "refused", want: "bounced 5.7.10 tls=may?/!requiretls:nostarttls mail=no"}},
+		{"opportunistic+starttls", secureCase{level: "may", server: "broken", old: true, want: "deferred 4.7.5 tls=may?/requiretls? mail=no"}},
+		{"opportunistic+starttls", secureCase{level: "may", server: "REQUIRETLS", want: "sent 2.0.0 tls=may/requiretls:nocertmatch mail=tls"}},
+		{"opportunistic+starttls", secureCase{level: "encrypt", server: "no REQUIRETLS", want: "sent 2.0.0 tls=encrypt/requiretls:none mail=tls"}},
+		{"opportunistic", secureCase{level: "none", server: "REQUIRETLS", want: "sent 2.0.0 tls=none/requiretls:none mail=clear"}},
+		{"opportunistic", secureCase{level: "may", server: "no STARTTLS", want: "sent 2.0.0 tls=may:none/requiretls:none mail=clear"}},
+		{"opportunistic", secureCase{level: "may", server: "broken", old: true, want: "sent 2.0.0 tls=may:none/requiretls:none mail=clear"}},
+		{"opportunistic", secureCase{level: "encrypt", server: "no STARTTLS", want: "deferred 4.7.4 tls=!encrypt/requiretls? mail=no"}},
+		{"opportunistic", secureCase{level: "verify", server: "REQUIRETLS, wrong name", want: "deferred 4.7.5 tls=!verify/requiretls:nocertmatch mail=no"}},
+		{"opportunistic", secureCase{level: "verify", server: "REQUIRETLS", dns: "unsigned", want: "sent 2.0.0 tls=verify/requiretls:nosecuremx mail=tls"}},
+		{"disable", secureCase{level: "may", server: "REQUIRETLS", want: "sent 2.0.0 tls=may mail=tls"}},
+		{"nonsense", secureCase{level: "may", server: "REQUIRETLS", want: "deferred 4.7.10 tls=may? mail=no",
+			text: "REQUIRETLS policy configuration error. The last attempted server was mx.b.test"}},
+	} {
+		t.Run(tc.policy+", "+tc.name(), func(t *testing.T) {
+			t.Parallel()
+			tc.opts = sendopts.RequireTLSESMTP | sendopts.RequireTLSHeader // the header is ignored
+			tc.set = map[string]string{"smtp_requiretls_policy": tc.policy}
+			got, reason, f := tc.run(t, x)
+			if got != tc.want || !strings.Contains(reason, tc.text) {
+				t.Errorf("got  %s (%s)\nwant %s (%s)\nlog: %s", got, reason, tc.want, tc.text, f.logged())
+			}
+		})
+	}
+}
+
+// What MAIL FROM says about the request, and what it says to a server without it.
+func TestRequireTLSInMailFrom(t *testing.T) {
+	x := newSecure(t)
+	for _, tc := range []struct{ policy, server, want string }{
+		{"opportunistic", "REQUIRETLS", "MAIL FROM:<from@a.test> RET=FULL REQUIRETLS"},
+		{"opportunistic", "no REQUIRETLS", "MAIL FROM:<from@a.test> RET=HDRS"},
+		{"disable", "no REQUIRETLS", "MAIL FROM:<from@a.test> RET=FULL"},
+		{"disable", "REQUIRETLS", "MAIL FROM:<from@a.test> RET=FULL"},
+	} {
+		s := serve(t, x.behaviour(tc.server))
+		f := newFixture(t, "smtp", map[string]string{"smtp_requiretls_policy": tc.policy}, nil)
+		req := request(s.nexthop(), "a@b.test")
+		req.SendOpts, req.Ret = sendopts.RequireTLSESMTP, 1
+		f.run(t, req)
+		if !strings.Contains(s.seen()+"\n", "\n"+tc.want+"\n") {
+			t.Errorf("%s, %s: the server saw\n%s\nwant %s", tc.policy, tc.server, s.seen(), tc.want)
+		}
+	}
+}
+
+// A connection that another message has used serves a request only where it
+// satisfies it.
+func TestRequireTLSAndReuse(t *testing.T) {
+	x := newSecure(t)
+	secure := map[string]string{"smtp_tls_security_level": "secure", "smtp_requiretls_policy": "enforce"}
+	for _, tc := range []struct {
+		server string
+		conns  int
+		field  string
+	}{
+		{"REQUIRETLS", 1, "secure/requiretls"},
+		{"no REQUIRETLS", 2, "secure/!requiretls:none"},
+	} {
+		conns, field, log := reuse(t, x, tc.server, secure, secure, sendopts.RequireTLSESMTP)
+		if conns != tc.conns || field != tc.field {
+			t.Errorf("%s: %d connections, tls=%s; want %d, tls=%s\n%s", tc.server, conns, field, tc.conns, tc.field, log)
+		}
+	}
+}
+
+// What one host cannot do for the request the next one may; the last one's reason
+// is the sender's (requiretls.md §6.7).
+func TestRequireTLSWithSeveralHosts(t *testing.T) {
+	x := newSecure(t)
+	for _, tc := range []struct {
+		name    string
+		servers []string
+		want    string
+	}{
+		{"the second one can", []string{"no REQUIRETLS", "REQUIRETLS"}, "a@b.test sent 2.0.0 250 2.0.0 queued"},
+		{"the first one has another certificate", []string{"self-signed", "REQUIRETLS"}, "a@b.test sent 2.0.0 250 2.0.0 queued"},
+		{"none can", []string{"REQUIRETLS, wrong name", "no REQUIRETLS"}, "a@b.test bounced 5.7.30 Sender requested REQUIRETLS, but no server was found " +
+			"that supports REQUIRETLS. The last attempted server was mx2.test[192.0.2.2]"},
+		{"the last one is down", []string{"no REQUIRETLS", ""}, "a@b.test deferred 4.4.1 connect to mx2.test[192.0.2.2]:25: Connection refused"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			m := &mxs{}
+			for _, behaviour := range tc.servers {
+				var s *server
+				if behaviour != "" {
+					s = serve(t, x.behaviour(behaviour))
+				}
+				m.servers = append(m.servers, s)
+			}
+			f := m.fixture(t, map[string]string{"smtp_tls_security_level": "fingerprint", "smtp_requiretls_policy": "enforce",
+				"smtp_tls_fingerprint_cert_match": ca.Fingerprint(x.certs["right"].Leaf)})
+			req := request("b.test", "a@b.test")
+			req.SendOpts = sendopts.RequireTLSESMTP
+			out := f.run(t, req)
+			if out.String() != tc.want {
+				t.Errorf("got  %s\nwant %s", out, tc.want)
+			}
+			for i, s := range m.servers {
+				if s != nil && mailSeen(s) != "no" && (tc.servers[i] != "REQUIRETLS" || out.full[0].TLS != "fingerprint/requiretls") {
+					t.Errorf("%s got MAIL FROM; tls=%s", tc.servers[i], out.full[0].TLS)
+				}
+			}
+		})
+	}
+}
+
+// A policy that cannot be read concerns one message, not the destination (decision 8);
+// what a relay of ours cannot do is our configuration (requiretls.md §6.8).
+func TestRequireTLSAndTheDestination(t *testing.T) {
+	x := newSecure(t)
+	s := serve(t, x.behaviour("REQUIRETLS"))
+	for _, tc := range []struct{ policy, relayhost, want string }{
+		{"nonsense", "", " deferred 4.7.10 REQUIRETLS policy configuration error."},
+		{"enforce", s.nexthop(), " deferred 4.3.5 Sender requested REQUIRETLS, but my configured TLS security level 'may'"},
+		{"enforce", "", " bounced 5.7.10 Sender requested REQUIRETLS, but my configured TLS security level 'may'"},
+	} {
+		f := newFixture(t, "smtp", map[string]string{"smtp_requiretls_policy": tc.policy, "relayhost": tc.relayhost}, nil)
+		req := request(s.nexthop(), "a@b.test")
+		req.SendOpts = sendopts.RequireTLSESMTP
+		out := f.run(t, req)
+		if !strings.Contains(out.String(), tc.want) || tc.policy == "nonsense" && out.hop.Reason != "" {
+			t.Errorf("%s: %s; destination %q", tc.policy, out, out.hop.Reason)
+		}
+	}
+	if _, conns := s.count(); conns != 0 {
+		t.Errorf("%d connections", conns)
+	}
+}
