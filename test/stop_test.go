@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"sealpost/test/harness"
 )
 
@@ -37,17 +39,17 @@ func TestStopRightAfterReloadKeepsTheLog(t *testing.T) {
 			}
 			said = append(said, text)
 			if n == round/2 {
-				if err := syscall.Kill(master, syscall.SIGHUP); err != nil {
+				if err := signalInOrder(master, syscall.SIGHUP); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
 		if round == 0 {
-			if err := syscall.Kill(master, syscall.SIGHUP); err != nil {
+			if err := signalInOrder(master, syscall.SIGHUP); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := syscall.Kill(master, syscall.SIGTERM); err != nil {
+		if err := signalInOrder(master, syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
 		err := harness.Poll(ctx, func() (bool, error) {
@@ -67,3 +69,8 @@ func TestStopRightAfterReloadKeepsTheLog(t *testing.T) {
 		}
 	}
 }
+
+// signalInOrder sends a signal to the first thread of a process. Two signals to a
+// process may be taken by two threads, the second one first; one thread takes
+// SIGHUP before SIGTERM.
+func signalInOrder(pid int, sig syscall.Signal) error { return unix.Tgkill(pid, pid, sig) }
