@@ -12,6 +12,9 @@
 //	randmap:{a, b}                           any one of the values
 //	environ:name                             the environment
 //	fail:name                                fails, for tests
+//	socketmap:inet:host:port:name            a server that speaks netstrings,
+//	socketmap:unix:path:name                 such as the plug-ins for MTA-STS
+//	tcp:host:port                            a server that speaks lines
 //
 // Tables of databases (pgsql, mysql, ldap, sqlite, memcache, redis) and
 // unix:passwd.byname, unix:group.byname are asked through the daemon proxymap,
@@ -117,17 +120,19 @@ var (
 // constructors are the table types by name.
 func constructors() map[string]Opener {
 	return map[string]Opener{
-		"cidr":     openCIDR,
-		"environ":  openEnviron,
-		"fail":     openFail,
-		"inline":   openInline,
-		"pipemap":  openPipe,
-		"proxy":    openProxy,
-		"randmap":  openRandom,
-		"regexp":   openRegexp,
-		"static":   openStatic,
-		"texthash": openTexthash,
-		"unionmap": openUnion,
+		"cidr":      openCIDR,
+		"environ":   openEnviron,
+		"fail":      openFail,
+		"inline":    openInline,
+		"pipemap":   openPipe,
+		"proxy":     openProxy,
+		"randmap":   openRandom,
+		"regexp":    openRegexp,
+		"socketmap": openSocketmap,
+		"static":    openStatic,
+		"tcp":       openTCP,
+		"texthash":  openTexthash,
+		"unionmap":  openUnion,
 	}
 }
 

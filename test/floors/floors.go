@@ -18,7 +18,7 @@ const module = "sealpost/"
 // floors are the packages of lib/, the lowest floor first, each from left to
 // right. A package below another one stands directly to its right.
 var floors = [][]string{
-	{"sendopts", "ehlo", "getopt", "filelock", "atomicfile", "confline"},
+	{"sendopts", "ehlo", "getopt", "filelock", "atomicfile", "confline", "netstring"},
 	{"attr", "record", "dsn", "mailproto", "submit", "address", "idn", "header", "bouncetext", "maillog", "certname"},
 	{"config", "table", "dbclient", "dbtypes", "queue", "mailbox"},
 	{"dns", "dane", "mtasts", "smtpio", "route", "smtpclient"},

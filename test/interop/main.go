@@ -37,7 +37,7 @@ var peers = map[string]string{
 	"swaks": "swaks", "s-nail": "s-nail", python: "python3", "pflogsumm": "pflogsumm",
 	"/usr/lib/postfix/sbin/master": "postfix", "smtp-source": "postfix", "openssl": "openssl", "sslscan": "sslscan",
 	"unbound": "unbound nsd ldnsutils", "dovecot": "dovecot-lmtpd",
-	"psql": "postgresql", "mariadbd": "mariadb-server", "slapd": "slapd", "redis-server": "redis-server",
+	"mta-sts-daemon": "postfix-mta-sts-resolver", "psql": "postgresql", "mariadbd": "mariadb-server", "slapd": "slapd", "redis-server": "redis-server",
 	"memcached": "memcached", "sqlite3": "sqlite3", "getent": "libc-bin",
 }
 
@@ -76,7 +76,7 @@ func main() {
 		fatal(err)
 	}
 	for _, s := range slices.Concat(submitScenarios, relayScenarios, queueScenarios, mixedScenarios, logScenarios,
-		configScenarios, tlsScenarios, tlsOutScenarios, databaseScenarios) {
+		configScenarios, tlsScenarios, tlsOutScenarios, stsScenarios, databaseScenarios) {
 		if match.MatchString(s.name) && ctx.Err() == nil {
 			r.run(ctx, s)
 		}
