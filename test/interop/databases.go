@@ -34,7 +34,7 @@ type database struct {
 	prepare, load func(ctx context.Context, d *server) error
 	command       func(d *server) []string
 	ready         func(ctx context.Context, d *server) error
-	config        string // of the table, beside the host; %d is the port
+	config        string // of the table, beside the host
 	volatile      bool   // it forgets when it is killed
 	host          string // parameter with the host
 }
