@@ -191,10 +191,10 @@ func TestLMTPOverTLS(t *testing.T) {
 	x := newSecure(t)
 	sc := x.behaviour("right")
 	s := serve(t, sc)
-	for level, want := range map[string]string{"encrypt": " sent ", "verify": " deferred 4.7.5 " + notVerified} {
-		f := newFixture(t, "lmtp", map[string]string{"lmtp_tls_security_level": level, "lmtp_tls_CAfile": x.file}, nil)
-		if out := f.run(t, request("inet:"+s.nexthop(), "a@b.test")); !strings.Contains(out.String(), want) {
-			t.Errorf("%s: %s", level, out)
+	for _, tc := range []struct{ level, want string }{{"encrypt", " sent "}, {"verify", " deferred 4.7.5 " + notVerified}} {
+		f := newFixture(t, "lmtp", map[string]string{"lmtp_tls_security_level": tc.level, "lmtp_tls_CAfile": x.file}, nil)
+		if out := f.run(t, request("inet:"+s.nexthop(), "a@b.test")); !strings.Contains(out.String(), tc.want) {
+			t.Errorf("%s: %s", tc.level, out)
 		}
 	}
 	if !strings.HasPrefix(s.seen(), "LHLO client.test\nSTARTTLS\nTLS\nLHLO client.test\n") {

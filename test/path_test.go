@@ -133,7 +133,7 @@ func TestAdministratorsDay(t *testing.T) {
 	if err := mail.WriteConfig(); err != nil {
 		t.Fatal(err)
 	}
-	if err := mail.Reload(ctx); err != nil {
+	if err := mail.Reloaded(ctx); err != nil {
 		t.Error(err)
 	}
 	send()

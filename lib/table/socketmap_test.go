@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -136,10 +137,9 @@ func TestSocketmap(t *testing.T) {
 
 // A connection is used again, and a new one made when the server closed it.
 func TestSocketmapConnections(t *testing.T) {
-	closing := false
+	var closing atomic.Bool
 	s := serveLookups(t, readNetstring, func(q string) string {
-		if closing {
-			closing = false
+		if closing.Swap(false) {
 			return ""
 		}
 		return string(netstring.Append(nil, "OK v"))
@@ -149,9 +149,7 @@ func TestSocketmapConnections(t *testing.T) {
 	table.(*socketmap).now = func() time.Time { return now }
 	for i := range 6 {
 		if i == 3 {
-			s.mu.Lock()
-			closing = true
-			s.mu.Unlock()
+			closing.Store(true)
 		}
 		if i == 5 {
 			now = now.Add(socketIdle + time.Second)

@@ -241,6 +241,20 @@ func (i *Instance) Reload(ctx context.Context) error {
 	return err
 }
 
+// Reloaded makes a changed configuration effective and returns when the SMTP
+// servers of the old one are gone: they say 421 to a client that comes while they
+// leave, and net/smtp hides that behind an attempt with HELO.
+func (i *Instance) Reloaded(ctx context.Context) error {
+	old := i.Workers()["smtpd"]
+	if err := i.Reload(ctx); err != nil {
+		return err
+	}
+	return Poll(ctx, func() (bool, error) {
+		now := i.Workers()["smtpd"]
+		return !slices.ContainsFunc(old, func(pid int) bool { return slices.Contains(now, pid) }), nil
+	})
+}
+
 // MasterPID is the process id of the running master, or 0.
 func (i *Instance) MasterPID() int {
 	pid, running, err := instance.Running(filepath.Join(i.QueueDir, "pid", "master.pid"))
