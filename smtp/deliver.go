@@ -244,19 +244,21 @@ func (w *walk) host(ctx context.Context, dest route.Destination, h route.Host, c
 	if caching.load && w.reuseHost(ctx, p, caching, final) {
 		return
 	}
-	s := w.connect(ctx, p, last)
-	if s == nil {
-		return
+	for again := true; again; {
+		s := w.connect(ctx, p, last)
+		if s == nil {
+			return
+		}
+		s.destLabel, s.endpLabel, s.key = destLabel(dest), endpLabel(h), p.Policy.Key()
+		w.log.Verbosef("%s: connected to %s, extensions %#x, size limit %d", w.req.QueueID, h.Relay(), s.Facts.Features.Ext, s.Facts.Features.MaxSize)
+		again = w.attempt(ctx, s, p, caching, final)
 	}
-	s.destLabel, s.endpLabel, s.key = destLabel(dest), endpLabel(h), p.Policy.Key()
-	w.log.Verbosef("%s: connected to %s, extensions %#x, size limit %d", w.req.QueueID, h.Relay(), s.Facts.Features.Ext, s.Facts.Features.MaxSize)
-	w.attempt(ctx, s, p, caching, final)
 	w.sessions++
 }
 
 // connect makes a connection on which mail may be offered, or settles recipients
-// by what is in the way of it. A handshake that fails may be followed by one more
-// connection, in the clear.
+// by what is in the way of it. One on which TLS fails may be followed by one more, in
+// the clear.
 func (w *walk) connect(ctx context.Context, p *hostPlan, last bool) *session {
 	h := p.Host
 	for {
@@ -275,8 +277,7 @@ func (w *walk) connect(ctx context.Context, p *hostPlan, last bool) *session {
 			return s
 		}
 		if again {
-			w.log.Verbosef("%s: %s: trying without TLS", w.req.QueueID, h.Relay())
-			s.Close()
+			w.retryPlain(s, f)
 			continue
 		}
 		w.log.Verbosef("%s: %s: no session: %s", w.req.QueueID, h.Relay(), f.Status.Reason)
@@ -286,8 +287,15 @@ func (w *walk) connect(ctx context.Context, p *hostPlan, last bool) *session {
 	}
 }
 
+// retryPlain ends a session on which TLS failed, before another one in the clear.
+func (w *walk) retryPlain(s *session, f *smtpclient.Failure) {
+	w.log.Infof("%s: %s; trying again without TLS", w.req.QueueID, f.Status.Reason)
+	s.Close()
+}
+
 // attempt offers the message over a session and settles recipients by the
-// answers. again: the connection had died while idle, and nothing was decided.
+// answers. again: nothing was decided, because the connection had died while idle,
+// or because it was lost inside TLS and the plan now is to go on without.
 func (w *walk) attempt(ctx context.Context, s *session, p *hostPlan, caching caching, final bool) (again bool) {
 	nc := s.Conn.NetConn()
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
@@ -299,6 +307,10 @@ func (w *walk) attempt(ctx context.Context, s *session, p *hostPlan, caching cac
 	if t.stale {
 		w.log.Verbosef("%s: cached connection to %s was dead", w.req.QueueID, s.Host.Relay())
 		s.Close()
+		return true
+	}
+	if f != nil && ctx.Err() == nil && s.uses <= 1 && p.LostInside(s.Session, f) {
+		w.retryPlain(s, f)
 		return true
 	}
 	if f != nil && ctx.Err() != nil {

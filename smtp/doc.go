@@ -77,8 +77,9 @@ the destination, else by smtp_tls_security_level:
 	dane-only    TLSA records.
 
 After the handshake EHLO is said again; what the server said before it does not
-count. At level may a handshake that fails is tried again, and a message that is
-older than minimal_backoff_time is sent in the clear instead. At all other levels
+count. At level may a message whose handshake fails, or whose connection is lost
+inside TLS before the server can have it, is tried again later; one that is older
+than minimal_backoff_time is sent in the clear at once instead. At all other levels
 the message waits: mail that must not go in the clear does not. "TLS-Required: no"
 in a message means level may for it and no table.
 

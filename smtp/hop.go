@@ -105,8 +105,8 @@ func (w *walk) passOver(p *hostPlan, st dsn.Status, why string, throttle bool) *
 	return &smtpclient.Failure{Scope: smtpclient.Site, Throttle: throttle, Status: st}
 }
 
-// open takes a new connection to the point where mail may be offered. again: the
-// handshake failed, and this host may be tried once more without TLS.
+// open takes a new connection to the point where mail may be offered. again: TLS
+// failed, and this host may be tried once more without it.
 func (w *walk) open(ctx context.Context, s *session, p *hostPlan) (f *smtpclient.Failure, again bool) {
 	p.OnHello = func(s *smtpclient.Session) { w.logDiscarded(s) }
 	p.OnFailure = func(err error) { w.logHandshake(s.Host, err) }

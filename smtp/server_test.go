@@ -57,6 +57,7 @@ type server struct {
 
 	mu       sync.Mutex
 	commands []string
+	mails    []string      // for each MAIL: "tls" or "clear"
 	note     chan struct{} // closed at the next command
 	messages [][]byte      // raw content, without the final dot
 	conns    int
@@ -133,7 +134,7 @@ func (s *server) count() (messages, conns int) {
 // say sends the reply to a command; false ends the conversation.
 func (s *server) say(c net.Conn, keys ...string) (ok bool, code byte) {
 	var reply string
-	_, secret := c.(*tls.Conn)
+	secret := isSecret(c)
 	for _, key := range keys {
 		if r, found := s.inside[key]; found && secret {
 			reply = r
@@ -193,10 +194,13 @@ func (s *server) talk(c net.Conn) {
 			path = strings.TrimSuffix(path, ">")
 		}
 		if verb == "EHLO" || verb == "LHLO" {
-			if _, scripted := s.on[verb]; !scripted {
+			if !s.scripted(c, verb) {
 				s.hello(c)
 				continue
 			}
+		}
+		if verb == "MAIL" {
+			s.sawMail(c)
 		}
 		ok, code := s.say(c, path+">", verb)
 		if !ok {
@@ -220,13 +224,32 @@ func (s *server) talk(c net.Conn) {
 	}
 }
 
+// scripted reports whether there is a reply for a verb in the script itself.
+func (s *server) scripted(c net.Conn, verb string) bool {
+	_, any := s.on[verb]
+	_, inside := s.inside[verb]
+	return any || inside && isSecret(c)
+}
+
+func isSecret(c net.Conn) bool { _, secret := c.(*tls.Conn); return secret }
+
+func (s *server) sawMail(c net.Conn) {
+	how := "clear"
+	if isSecret(c) {
+		how = "tls"
+	}
+	s.mu.Lock()
+	s.mails = append(s.mails, how)
+	s.mu.Unlock()
+}
+
 func (s *server) hello(c net.Conn) {
 	if s.ehlo == "-" {
 		c.Write([]byte("502 5.5.1 no\r\n"))
 		return
 	}
 	ehlo := s.ehlo
-	if _, secret := c.(*tls.Conn); secret {
+	if isSecret(c) {
 		ehlo = s.secret
 	}
 	lines := append([]string{"mx.test"}, strings.Split(ehlo, " ")...)

@@ -54,6 +54,21 @@ func (x *secure) behaviour(name string) script {
 		sc.on["STARTTLS"] = "454 4.7.0 not now"
 	case "broken":
 		sc.on["STARTTLS"] = "220 go!close"
+	case "lost at EHLO":
+		name = "right"
+		sc.inside = map[string]string{"EHLO": "!close"}
+	case "lost at MAIL":
+		name = "right"
+		sc.inside = map[string]string{"MAIL": "!close"}
+	case "lost at DATA":
+		name = "right"
+		sc.inside = map[string]string{"DATA": "!close"}
+	case "lost at the dot":
+		name = "right"
+		sc.inside = map[string]string{"DOT": "!close"}
+	case "421 at MAIL":
+		name = "right"
+		sc.inside = map[string]string{"MAIL": "421 4.3.2 bye!close"}
 	case "REQUIRETLS":
 		name = "right"
 		sc.secret = "PIPELINING DSN REQUIRETLS"
@@ -91,16 +106,15 @@ func resolver(t testing.TB, srv *dnstest.Server) dns.SecureResolver {
 	return r
 }
 
-// mailSeen says how the server saw MAIL FROM: not at all, in the clear or inside TLS.
+// mailSeen says how the server saw MAIL FROM: not at all, in the clear, inside TLS,
+// or first the one, then the other.
 func mailSeen(s *server) string {
-	seen, inside, _ := strings.Cut(s.seen(), "\nTLS\n")
-	switch {
-	case strings.Contains(seen, "MAIL FROM"):
-		return "clear"
-	case strings.Contains(inside, "MAIL FROM"):
-		return "tls"
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.mails) == 0 {
+		return "no"
 	}
-	return "no"
+	return strings.Join(s.mails, ", ")
 }
 
 type secureCase struct {
@@ -194,6 +208,16 @@ func TestSecurityLevels(t *testing.T) {
 		{level: "may", server: "expired", want: "sent 2.0.0 tls=may mail=tls"},
 		{level: "may", server: "right", want: "sent 2.0.0 tls=may mail=tls"},
 		{level: "may", server: "injection", want: "sent 2.0.0 tls=may mail=tls"},
+		{level: "may", server: "lost at EHLO", want: "deferred 4.4.2 tls=may mail=no", text: "lost connection with mx.b.test[127.0.0.1] while performing the EHLO handshake"},
+		{level: "may", server: "lost at EHLO", old: true, want: "sent 2.0.0 tls=may:none mail=clear"},
+		{level: "may", server: "lost at MAIL", want: "deferred 4.4.2 tls=may mail=tls", text: "while sending MAIL FROM"},
+		{level: "may", server: "lost at MAIL", old: true, want: "sent 2.0.0 tls=may:none mail=tls, clear"},
+		{level: "may", server: "lost at DATA", old: true, want: "sent 2.0.0 tls=may:none mail=tls, clear"},
+		{level: "may", server: "lost at the dot", old: true, want: "deferred 4.4.2 tls=may mail=tls", text: "message may be sent more than once"},
+		{level: "may", server: "421 at MAIL", old: true, want: "deferred 4.3.2 tls=may mail=tls", text: "421 4.3.2 bye"},
+		{level: "encrypt", server: "lost at EHLO", old: true, want: "deferred 4.4.2 tls=encrypt mail=no"},
+		{level: "encrypt", server: "lost at MAIL", old: true, want: "deferred 4.4.2 tls=encrypt mail=tls"},
+		{level: "verify", server: "lost at MAIL", old: true, want: "deferred 4.4.2 tls=verify mail=tls"},
 		{level: "encrypt", server: "no STARTTLS", want: "deferred 4.7.4 tls=!encrypt mail=no", text: "TLS is required, but was not offered by host mx.b.test[127.0.0.1]"},
 		{level: "encrypt", server: "refused", want: "deferred 4.7.0 tls=!encrypt mail=no", text: "TLS is required, but host mx.b.test[127.0.0.1] refused to start TLS: 454 4.7.0 not now"},
 		{level: "encrypt", server: "broken", old: true, want: "deferred 4.7.5 tls=encrypt? mail=no", text: "Cannot start TLS: handshake failure"},

@@ -263,7 +263,9 @@ func (t *transaction) send() *smtpclient.Failure {
 		}
 		if err := t.Read(nil); err != nil {
 			t.Broken = true
-			return smtpclient.Broke(t.Host, err, while)
+			f := smtpclient.Broke(t.Host, err, while)
+			f.Lost = false // it may have the message
+			return f
 		}
 		if !t.set.lmtp {
 			return t.finish()

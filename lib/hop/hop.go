@@ -37,8 +37,8 @@ type Hop struct {
 	Policy *tlspolicy.Policy
 	Engine Engine
 	Log    *maillog.Logger
-	// MayRetry: after a handshake that fails, a policy that allows it may send in
-	// the clear (requiretls.md §6.4 e).
+	// MayRetry: after a handshake that fails, or a connection that is lost inside
+	// TLS, a policy that allows it may send in the clear (requiretls.md §6.4 e, i).
 	MayRetry bool
 	// Level is how far the sender's request for REQUIRETLS is enforced, Nexthop the
 	// destination's domain for texts about it.
@@ -48,7 +48,7 @@ type Hop struct {
 	// Verdict is the last one: its slots are the tls= field so far, and Say and
 	// HeadersOnly hold for MAIL FROM once Open succeeded.
 	Verdict reqtls.Verdict
-	// Plain: the handshake failed, and the policy allows to go on without.
+	// Plain: TLS failed, and the policy allows to go on without.
 	Plain bool
 
 	// What may be logged on the way; each may be nil.
@@ -80,8 +80,8 @@ func (h *Hop) Start() reqtls.Verdict {
 	return h.decide(reqtls.Facts{Facts: tlspolicy.Facts{Stage: tlspolicy.Before}})
 }
 
-// Open takes a new connection through all phases. again: the handshake failed, and
-// this host may be tried once more, without TLS.
+// Open takes a new connection through all phases. again: TLS failed, and this host
+// may be tried once more, without it.
 func (h *Hop) Open(ctx context.Context, s *smtpclient.Session) (facts tlsconn.Facts, f *smtpclient.Failure, again bool) {
 	if h.Policy.Wrapper && !h.Plain {
 		if facts, f, again = h.secure(ctx, s); f != nil {
@@ -103,7 +103,7 @@ func (h *Hop) Open(ctx context.Context, s *smtpclient.Session) (facts tlsconn.Fa
 			return facts, f, again
 		}
 		if f = h.hello(s); f != nil {
-			return facts, f, false
+			return facts, f, h.LostInside(s, f)
 		}
 	}
 	verdict := h.decide(readyFacts(s, facts))
@@ -157,9 +157,7 @@ func (h *Hop) secure(ctx context.Context, s *smtpclient.Session) (facts tlsconn.
 		if h.OnFailure != nil {
 			h.OnFailure(err)
 		}
-		known := clearFacts(s)
-		known.Stage, known.MayRetry = tlspolicy.Broken, h.MayRetry
-		verdict := h.decide(known)
+		verdict := h.broken(s)
 		if verdict.Action == tlspolicy.Reconnect {
 			h.Plain = true
 			verdict.Status = dsn.Status{Code: "4.7.5", Reason: "Cannot start TLS: handshake failure"}
@@ -177,6 +175,26 @@ func (h *Hop) secure(ctx context.Context, s *smtpclient.Session) (facts tlsconn.
 		return facts, failure(verdict), false
 	}
 	return facts, nil, false
+}
+
+// broken is the verdict after TLS failed.
+func (h *Hop) broken(s *smtpclient.Session) reqtls.Verdict {
+	known := clearFacts(s)
+	known.Stage, known.MayRetry = tlspolicy.Broken, h.MayRetry
+	return h.decide(known)
+}
+
+// LostInside reports whether a connection that failed after the handshake may be
+// followed by one in the clear (requiretls.md §6.4 i): some servers agree to TLS and
+// cannot speak it. The verdict on the failed connection stays.
+func (h *Hop) LostInside(s *smtpclient.Session, f *smtpclient.Failure) bool {
+	if !f.Lost || !s.Facts.Secured {
+		return false
+	}
+	before := h.Verdict
+	h.Plain = h.broken(s).Action == tlspolicy.Reconnect
+	h.Verdict = before
+	return h.Plain
 }
 
 // Fits is the verdict on a connection that was made before, for whatever message:

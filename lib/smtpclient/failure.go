@@ -32,6 +32,8 @@ type Failure struct {
 	SoftUnlessFinal bool
 	// Broken: the connection cannot be used on.
 	Broken bool
+	// Lost: the connection broke or timed out, and the server certainly has no message.
+	Lost bool
 	// Throttle: qmgr should leave the destination alone for a while.
 	Throttle bool
 }
@@ -76,11 +78,11 @@ func failCode(r *smtpio.Reply) string {
 
 // Broke is a connection that failed during an activity: "performing the EHLO handshake".
 func Broke(h route.Host, err error, while string) *Failure {
-	f := &Failure{Scope: Site, Broken: true, Throttle: true}
+	f := &Failure{Scope: Site, Broken: true, Lost: true, Throttle: true}
 	var reason string
 	switch {
 	case errors.Is(err, smtpio.ErrReply):
-		f.Throttle = false
+		f.Throttle, f.Lost = false, false
 		f.Status.Code = "4.5.0"
 		reason = "protocol error: host " + h.NameAddr() + " sent a malformed reply while " + while
 	case isTimeout(err):
