@@ -20,6 +20,7 @@ func (c *control) checkTLS() {
 	}
 	where := filepath.Join(c.dir, "main.cf")
 	c.checkCertificates(where, c.cfg, nil)
+	c.checkSASL(where, c.cfg)
 	entries, err := config.ReadMaster(c.masterCF())
 	if err != nil {
 		return // said already
@@ -35,6 +36,9 @@ func (c *control) checkTLS() {
 			c.checkTLSValue(where, own, o.Name)
 		}
 		c.checkCertificates(where, own, names)
+		if names["smtpd_sasl_auth_enable"] || names["smtpd_sasl_type"] || names["smtpd_sasl_path"] {
+			c.checkSASL(where, own)
+		}
 	}
 }
 
@@ -50,6 +54,17 @@ func (c *control) checkTLSValue(where string, cfg *config.Config, name string) {
 	for _, problem := range tlsconn.Problems(name, value) {
 		c.log.Warnf("%s: parameter %s: %s", where, name, problem)
 	}
+}
+
+// checkSASL says that AUTH is wanted from a kind of service that there is not: smtpd
+// does not start with it.
+func (c *control) checkSASL(where string, cfg *config.Config) {
+	kind, err := cfg.Value("smtpd_sasl_type")
+	if enabled, err2 := cfg.Value("smtpd_sasl_auth_enable"); err != nil || err2 != nil || enabled != "yes" || kind == "dovecot" {
+		return
+	}
+	c.log.Warnf("%s: parameter smtpd_sasl_type: %q is not supported, and with smtpd_sasl_auth_enable smtpd does not start: "+
+		"specify dovecot, and with smtpd_sasl_path the socket of Dovecot's authentication service", where, kind)
 }
 
 // checkCertificates loads what the daemons would load. With only, just the sides

@@ -82,8 +82,8 @@ var commandTable = []commandRow{
 	{verb: "HELP", place: cmdHelp, run: (*session).help, last: true, junk: true},
 	{verb: "STARTTLS", place: cmdStartTLS, run: (*session).startTLS, plain: true,
 		payload: true}, // what follows in the clear is dropped, not read (security-cases.md §2.D)
+	{verb: "AUTH", place: cmdAuth, run: (*session).auth, last: true},
 	// Not offered here: their rows answer as a server does that has them off.
-	{verb: "AUTH", place: cmdAuth, run: (*session).noAuth, last: true},
 	{verb: "XCLIENT", place: cmdXclient, run: (*session).notAuthorized, last: true},
 	{verb: "XFORWARD", place: cmdXforward, run: (*session).notAuthorized, last: true},
 }
@@ -270,7 +270,7 @@ func (s *session) logReject(text string, rcpt *string) {
 
 func (s *session) logAction(action, text string, rcpt *string) {
 	ev := &maillog.Reject{Action: action, Where: s.where, Client: s.client.text, Text: text,
-		Proto: s.protocol, Helo: s.heloName}
+		Proto: s.protocol, Helo: s.heloName, SASLUsername: s.login.user}
 	if t := s.txn; t != nil {
 		ev.QueueID = t.queueID()
 		ev.HasFrom, ev.From = true, s.logAddr(t.sender)

@@ -25,8 +25,8 @@
 //
 // # COMMANDS
 //
-// HELO, EHLO, STARTTLS, MAIL, RCPT, DATA, BDAT, RSET, NOOP, VRFY, ETRN, HELP and
-// QUIT. EHLO announces PIPELINING, SIZE, VRFY, ETRN, STARTTLS,
+// HELO, EHLO, STARTTLS, AUTH, MAIL, RCPT, DATA, BDAT, RSET, NOOP, VRFY, ETRN, HELP
+// and QUIT. EHLO announces PIPELINING, SIZE, VRFY, ETRN, STARTTLS, AUTH,
 // ENHANCEDSTATUSCODES, 8BITMIME, DSN, SMTPUTF8, CHUNKING and REQUIRETLS, in this
 // order, without those of smtpd_discard_ehlo_keywords. STARTTLS is announced in
 // the clear, where there is a certificate; REQUIRETLS under TLS. ETRN is answered
@@ -52,6 +52,21 @@
 // check": gaps in a range of protocols, ciphers and curves that do not exist here,
 // exclusion of the ciphers of TLSv1.3, log levels above 2, raw public keys. The
 // log has no digest of signatures, and their algorithm only with TLSv1.3.
+//
+// # AUTHENTICATION
+//
+// With smtpd_sasl_auth_enable = yes clients can say AUTH (RFC 4954). Who they are is
+// decided by Dovecot's authentication service at smtpd_sasl_path; smtpd_sasl_type
+// must be dovecot. EHLO announces the mechanisms that the service has, that
+// smtpd_sasl_mechanism_filter leaves, and that are good enough for this connection:
+// smtpd_sasl_security_options in the clear, smtpd_sasl_tls_security_options under
+// TLS. With smtpd_tls_auth_only = yes there is no AUTH in the clear.
+//
+// AUTH by itself permits nothing: permit_sasl_authenticated does. The user's name is
+// in the log, in the queue file, and with smtpd_sasl_authenticated_header in the
+// message. While the service cannot be reached AUTH is not announced, who tries it is
+// told to come again (454), and other mail goes on. Passwords are never logged, not
+// with -v either. STARTTLS makes the session forget who the client was.
 //
 // # ACCESS RESTRICTIONS
 //
@@ -97,8 +112,14 @@
 //     check_sender_access, check_recipient_access, check_etrn_access,
 //     check_ccert_access, each with TYPE:TABLE after it: what an access table says
 //     (ACCESS TABLES).
-//   - permit_sasl_authenticated: no decision, as long as sessions have no
-//     authentication.
+//   - permit_sasl_authenticated: permit clients that said AUTH. check_sasl_access,
+//     with TYPE:TABLE after it: an access table about the user's name.
+//   - reject_sender_login_mismatch: refuse a sender that smtpd_sender_login_maps
+//     gives to others than this user, from a client without AUTH too, and of a user
+//     any sender that the maps do not give to it. reject_known_sender_login_mismatch:
+//     only senders that the maps have. reject_authenticated_sender_login_mismatch and
+//     reject_unauthenticated_sender_login_mismatch: only clients with, only clients
+//     without AUTH. Without smtpd_sasl_auth_enable they make no decision.
 //   - names in smtpd_restriction_classes: the list that the parameter of that
 //     name has.
 //
@@ -115,6 +136,7 @@
 //     it, user+ext@, user@; for the null sender smtpd_null_access_lookup_key.
 //   - certificate: the fingerprint of the client's certificate, then that of its
 //     public key (smtpd_tls_fingerprint_digest).
+//   - user of AUTH: the name as the service gave it, and nothing else.
 //
 // The value says what to do:
 //
@@ -192,6 +214,15 @@
 //   - smtpd_starttls_timeout (300s, under stress 10s): time for a handshake.
 //   - smtpd_tls_loglevel (0), smtpd_tls_received_header (no): what is said about it.
 //   - requiretls_enable (yes): announce and take REQUIRETLS.
+//   - smtpd_sasl_auth_enable (no), smtpd_sasl_type (cyrus; dovecot is what there is),
+//     smtpd_sasl_path (smtpd), smtpd_sasl_service (smtp): AUTH, and who decides.
+//   - smtpd_tls_auth_only (no), smtpd_sasl_security_options (noanonymous),
+//     smtpd_sasl_tls_security_options ($smtpd_sasl_security_options),
+//     smtpd_sasl_mechanism_filter (!external, static:rest),
+//     smtpd_sasl_exceptions_networks (empty): what is offered to whom.
+//   - smtpd_sasl_response_limit (12288): bytes of one response.
+//   - smtpd_sasl_authenticated_header (no), broken_sasl_auth_clients (no),
+//     smtpd_sender_login_maps (empty).
 //   - smtputf8_enable (yes), strict_smtputf8 (no), strict_rfc821_envelopes (no):
 //     what an address may look like.
 //   - content_filter (empty), receive_override_options (empty),

@@ -20,7 +20,8 @@ func (s *session) open(ctx context.Context) error {
 	}
 	t.queue = q
 	if q.QueueID() != "" { // the submit service does not tell it
-		s.log.Log(maillog.Info, &maillog.QueueClient{QueueID: q.QueueID(), Client: s.client.text, RequireTLS: t.requireTLS})
+		s.log.Log(maillog.Info, &maillog.QueueClient{QueueID: q.QueueID(), Client: s.client.text, RequireTLS: t.requireTLS,
+			SASLMethod: s.login.method, SASLUsername: s.login.user, SASLSender: s.txn.authSender})
 	}
 
 	if s.standAlone {
@@ -34,6 +35,13 @@ func (s *session) open(ctx context.Context) error {
 	}
 	q.Attr("log_ident", q.QueueID())
 	q.Attr("rewrite_context", s.rewriteContext(ctx))
+	if s.login.user != "" {
+		q.Attr("sasl_method", s.login.method)
+		q.Attr("sasl_username", s.login.user)
+	}
+	if t.authSender != "" {
+		q.Attr("sasl_sender", t.authSender)
+	}
 	s.sendSender()
 	c := &s.client
 	q.Attr("log_client_name", c.name)
@@ -145,6 +153,9 @@ func (s *session) beginContent() {
 		for _, l := range s.tlsReceived() {
 			t.queue.RecordString(record.Norm, l)
 		}
+		if s.p.sasl.Header && s.login.user != "" {
+			t.queue.RecordString(record.Norm, "\t(Authenticated sender: "+commentText(s.login.user)+")")
+		}
 	}
 	line = s.appendBy(line[:0])
 	if t.rcpts == 1 {
@@ -174,11 +185,7 @@ func (s *session) appendBy(b []byte) []byte {
 	b = append(b, ')')
 	if !s.p.HideSession {
 		b = append(b, " with "...)
-		if s.txn.utf8 && s.extended {
-			b = append(b, s.overTLS("UTF8SMTP")...)
-		} else {
-			b = append(b, s.protocol...)
-		}
+		b = s.appendProtocol(b)
 	}
 	if id := s.txn.queue.QueueID(); id != "" {
 		b = append(b, " id "...)

@@ -8,7 +8,7 @@ import (
 )
 
 // keywordRow is one line of the reply to EHLO. The rows are in the order of
-// Postfix (requiretls.md §2.1); AUTH, XCLIENT and XFORWARD have their places for the
+// Postfix (requiretls.md §2.1); XCLIENT and XFORWARD have their places for the
 // capabilities that come with them.
 type keywordRow struct {
 	bit  ehlo.Set
@@ -38,7 +38,13 @@ var keywords = []keywordRow{
 		}
 		return "STARTTLS"
 	}},
-	{ehlo.Auth, word("")},
+	{ehlo.Auth, func(s *session) string { return authKeyword("AUTH ", s.offered) }},
+	{ehlo.Auth, func(s *session) string {
+		if !s.p.sasl.BrokenClients {
+			return ""
+		}
+		return authKeyword("AUTH=", s.offered)
+	}},
 	{ehlo.XClient, word("")},
 	{ehlo.XForward, word("")},
 	{ehlo.EnhancedStatusCodes, word("ENHANCEDSTATUSCODES")},
@@ -57,6 +63,13 @@ var keywords = []keywordRow{
 		}
 		return "REQUIRETLS"
 	}},
+}
+
+func authKeyword(keyword string, mechanisms []string) string {
+	if len(mechanisms) == 0 {
+		return ""
+	}
+	return keyword + strings.Join(mechanisms, " ")
 }
 
 func (s *session) helo(ctx context.Context, arg string) (outcome, error) {
@@ -90,11 +103,12 @@ func (s *session) hello(ctx context.Context, verb, arg string) (outcome, error) 
 	s.reset()
 	s.heloName, s.helloed, s.extended = name, true, verb == "EHLO"
 	if !s.extended {
-		s.protocol = s.overTLS("SMTP")
+		s.protocol = "SMTP"
 		s.reply("250 " + s.p.MyHostname)
 		return accepted, nil
 	}
-	s.protocol = s.overTLS("ESMTP")
+	s.protocol = "ESMTP"
+	s.offered = s.announced(ctx)
 	s.announce()
 	return accepted, nil
 }
@@ -155,17 +169,16 @@ func (s *session) quitCommand(context.Context, string) (outcome, error) {
 }
 
 func (s *session) help(context.Context, string) (outcome, error) {
-	s.reply("214 2.0.0 Commands: BDAT DATA EHLO ETRN HELO HELP MAIL NOOP QUIT RCPT RSET STARTTLS VRFY XCLIENT XFORWARD")
+	auth := ""
+	if s.takesAuth() {
+		auth = "AUTH "
+	}
+	s.reply("214 2.0.0 Commands: " + auth + "BDAT DATA EHLO ETRN HELO HELP MAIL NOOP QUIT RCPT RSET STARTTLS VRFY XCLIENT XFORWARD")
 	return accepted, nil
 }
 
 func (s *session) notImplemented(context.Context, string) (outcome, error) {
 	s.fail("502 5.5.1 Error: command not implemented")
-	return refused, nil
-}
-
-func (s *session) noAuth(context.Context, string) (outcome, error) {
-	s.fail("503 5.5.1 Error: authentication not enabled")
 	return refused, nil
 }
 

@@ -106,8 +106,7 @@ var mailParamTable = []mailParam{
 		}
 		return "", true
 	}},
-	{"AUTH", 0, func(_ *session, _ *mailParams, value string, hasValue bool) (string, bool) {
-		// Without authentication the value means nothing (RFC 4954 §5).
+	{"AUTH", 0, func(s *session, p *mailParams, value string, hasValue bool) (string, bool) {
 		if !hasValue || value == "" {
 			return "", false
 		}
@@ -117,6 +116,9 @@ var mailParamTable = []mailParam{
 				return "", false
 			case hasControl(text) || strings.IndexByte(text, '\t') >= 0:
 				return errAUTH, true
+			case s.login.user != "":
+				// Of others the value means nothing (RFC 4954 §5).
+				p.authSender = value
 			}
 		}
 		return "", true

@@ -56,12 +56,13 @@ const (
 	classEndOfData
 	classEtrn
 	classCert
+	classLogin
 )
 
 // classNames are followed by " rejected: ".
 var classNames = [...]string{
 	"Client host", "Helo command", "Sender address", "Recipient address",
-	"Data command", "End-of-data", "Etrn command", "Client certificate",
+	"Data command", "End-of-data", "Etrn command", "Client certificate", "SASL login name",
 }
 
 // access is one evaluation of restriction lists for one command.

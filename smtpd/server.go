@@ -16,6 +16,7 @@ import (
 	"sealpost/lib/mailclient"
 	"sealpost/lib/mailproto"
 	"sealpost/lib/rewrite"
+	"sealpost/lib/sasl"
 	"sealpost/lib/service"
 	"sealpost/lib/table"
 	"sealpost/lib/tlsconn"
@@ -57,6 +58,8 @@ type profile struct {
 	discardMaps  *table.Maps
 	clientCerts  *table.Maps
 	tls          *tlsEngine
+	auth         *authEngine
+	loginMaps    *table.Maps
 	autoUTF8     bool
 	compiler     *compiler // for restrictions that access tables name
 	// accessParents: a key of an access table stands for the names below it too.
@@ -173,6 +176,7 @@ type opener struct {
 	lists map[string]*table.List
 	maps  map[string]*table.Maps
 	seen  []string
+	auth  map[string]sasl.Service // by path
 
 	tickets *tlsconn.Tickets
 	// settleBy is when a key that does not belong to its certificate is an error.
@@ -239,6 +243,10 @@ func newProfile(c *config.Config, o *opener, warnf func(string, ...any)) (*profi
 		search:        table.AddrSearch{Delimiters: r.Delimiters, LocalDomain: o.local},
 	}
 	p.clientCerts = o.mapsOf("relay_clientcerts", s.ClientCerts)
+	p.loginMaps = o.mapsOf("smtpd_sender_login_maps", s.sasl.LoginMaps)
+	if p.auth, err = newAuthEngine(&s.sasl, o); err != nil {
+		return nil, err
+	}
 	if p.tls, err = newTLSEngine(&s.starttls, o, o.tickets, warnf); err != nil {
 		return nil, err
 	}

@@ -31,6 +31,10 @@ type session struct {
 	where   string              // the last command, for the log
 	denied  bool                // a connection that was refused: only QUIT is left
 
+	noAuth  bool     // smtpd_sasl_exceptions_networks names the client
+	offered []string // mechanisms in the reply to EHLO
+	login   login
+
 	heloName string
 	helloed  bool // HELO or EHLO was accepted
 	extended bool // it was EHLO
@@ -92,6 +96,9 @@ func (s *session) greet(ctx context.Context) bool {
 		return false
 	}
 	s.exempt = s.matchHost(ctx, s.p.bareLFExempt, "smtpd_forbid_bare_newline_exclusions")
+	if s.p.auth != nil {
+		s.noAuth = s.matchHost(ctx, s.p.auth.exceptions, "smtpd_sasl_exceptions_networks")
+	}
 	if maps := s.p.discardMaps; !maps.Empty() {
 		words, found, err := maps.Lookup(ctx, s.client.addr)
 		switch {

@@ -76,6 +76,7 @@ type settings struct {
 	recipientSet recipientParams
 	dns          dns.Settings
 	starttls     tlsParams
+	sasl         saslParams
 
 	discard ehlo.Set
 	bareLF  bareLFPolicy
@@ -152,7 +153,7 @@ func (p bareLFPolicy) end() smtpio.EndOfData {
 // decode reads the settings and checks what the parameter table cannot.
 func decode(c *config.Config) (*settings, error) {
 	s := &settings{}
-	for _, part := range []any{s, &s.lists, &s.codes, &s.recipientSet, &s.dns, &s.starttls} {
+	for _, part := range []any{s, &s.lists, &s.codes, &s.recipientSet, &s.dns, &s.starttls, &s.sasl} {
 		if err := c.Decode(part); err != nil {
 			return nil, err
 		}

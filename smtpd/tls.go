@@ -231,12 +231,21 @@ func newTickets(env *service.Env) (*tlsconn.Tickets, error) {
 	return tlsconn.NewTickets(secret), nil
 }
 
-// overTLS is a protocol's name with an "S" in a session under TLS (RFC 3848).
-func (s *session) overTLS(protocol string) string {
-	if s.secured == nil {
-		return protocol
+// appendProtocol appends the name of the protocol as Received has it: with "S" under
+// TLS, with "A" after AUTH (RFC 3848). Elsewhere it is the bare name, as in Postfix.
+func (s *session) appendProtocol(b []byte) []byte {
+	if s.txn.utf8 && s.extended {
+		b = append(b, "UTF8SMTP"...)
+	} else {
+		b = append(b, s.protocol...)
 	}
-	return protocol + "S"
+	if s.secured != nil {
+		b = append(b, 'S')
+	}
+	if s.login.user != "" {
+		b = append(b, 'A')
+	}
+	return b
 }
 
 // needTLS: nothing but STARTTLS leads on.
@@ -289,6 +298,7 @@ func (s *session) startTLS(ctx context.Context, arg string) (outcome, error) {
 	// RFC 3207 §4.2: what was said in the clear is forgotten.
 	s.reset()
 	s.heloName, s.helloed, s.extended, s.protocol = "", false, false, "SMTP"
+	s.login = login{}
 	return accepted, nil
 }
 
@@ -399,16 +409,19 @@ func (s *session) tlsReceived() []string {
 	return append(lines, "\t(No client certificate requested)")
 }
 
-// quoteName is a name from a certificate in a comment of a header: printable, and
-// without what ends the comment.
-func quoteName(name string) string {
+// quoteName is a name from a certificate in a comment of a header.
+func quoteName(name string) string { return `"` + commentText(name) + `"` }
+
+// commentText is foreign text in a comment of a header: printable, without what ends
+// the comment, and not too long.
+func commentText(text string) string {
 	clean := strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' || strings.ContainsRune(`()"\\`, r) {
 			return '?'
 		}
 		return r
-	}, name)
-	return `"` + clean[:min(len(clean), 256)] + `"`
+	}, text)
+	return clean[:min(len(clean), 256)]
 }
 
 // permitTrustedCert permits a client whose certificate leads to a CA of

@@ -52,6 +52,8 @@ type mailParams struct {
 	ret       dsn.Ret
 	envID     string // decoded
 	utf8      bool
+	// authSender is AUTH= of an authenticated client, in xtext; "" for none or <>.
+	authSender string
 	// requireTLS: the sender asked for REQUIRETLS (RFC 8689 §2).
 	requireTLS bool
 }

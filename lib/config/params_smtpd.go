@@ -157,7 +157,9 @@ var smtpdParams = []Param{
 			"end what strangers may do."},
 	{Name: "smtpd_restriction_classes", Kind: List, Default: "", Readers: "smtpd", Status: Implemented,
 		Doc: "Names of restriction lists of your own; each is a parameter."},
-	{Name: "smtpd_sender_login_maps", Kind: List, Default: "", Readers: "smtpd"},
+	{Name: "smtpd_sender_login_maps", Kind: List, Default: "", Readers: "smtpd", Status: Implemented,
+		Doc: "Tables that name the owners of sender addresses, as users of AUTH, for reject_sender_login_mismatch and its like. " +
+			"Keys: the address, the bare user of a local domain, @domain."},
 	{Name: "smtpd_sender_restrictions", Kind: List, Default: "", Readers: "smtpd", Status: Implemented,
 		Doc: "Restrictions at MAIL FROM."},
 	{Name: "smtpd_service_name", Kind: Str, Default: "smtpd", Readers: "postscreen"},

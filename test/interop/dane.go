@@ -117,19 +117,33 @@ func (s *stage) nameServers(ctx context.Context, dir, origin, zone, anchor strin
 
 // reachable waits until something listens.
 func reachable(ctx context.Context, addr string) error {
+	return until(ctx, func() error { return connectable("tcp", addr) })
+}
+
+// connectable reports whether somebody accepts connections there.
+func connectable(network, addr string) error {
+	c, err := net.Dial(network, addr)
+	if err != nil {
+		return fmt.Errorf("%s: %w", addr, err)
+	}
+	return c.Close()
+}
+
+// until tries again and again for some seconds, until it works.
+func until(ctx context.Context, try func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		c, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+		err := try()
 		if err == nil {
-			return c.Close()
+			return nil
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%s: %w", addr, err)
+			return err
 		}
 	}
 }
