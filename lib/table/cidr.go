@@ -32,11 +32,11 @@ func parseAddrKey(key string) (netip.Addr, bool) {
 
 type netCond struct{ prefix netip.Prefix }
 
-func (n netCond) match(addr netip.Addr) bool { return n.prefix.Contains(addr) }
+func (n netCond) match(addr netip.Addr) (bool, error) { return n.prefix.Contains(addr), nil }
 
 type fixedResult[K any] struct{ text string }
 
-func (r fixedResult[K]) value(K) string { return r.text }
+func (r fixedResult[K]) value(K) (string, error) { return r.text, nil }
 
 func parseCIDR(text string, isIf bool) (patternRule[netip.Addr], error) {
 	var r patternRule[netip.Addr]

@@ -3,31 +3,61 @@ package table
 import (
 	"context"
 	"fmt"
+	"iter"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"sealpost/lib/confline"
 )
 
-// hash is a table of exact keys in memory; keys are folded.
+// hash is a table of exact keys in memory; keys are folded, but for Env.Exact.
 type hash struct {
 	base
-	rows map[string]string
+	exact bool
+	rows  map[string]string
+}
+
+func newHash(env Env, spec string, files ...string) *hash {
+	return &hash{base{spec: spec, fixed: true, files: files}, env.Exact, make(map[string]string)}
+}
+
+func (h *hash) key(key string) string {
+	if h.exact {
+		return key
+	}
+	return fold(key)
 }
 
 func (h *hash) Lookup(_ context.Context, key string) (string, bool, error) {
-	value, found := h.rows[fold(key)]
+	value, found := h.rows[h.key(key)]
 	return value, found, nil
 }
 
+// All implements Lister, in the order of the keys.
+func (h *hash) All(context.Context) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		for _, key := range slices.Sorted(maps.Keys(h.rows)) {
+			if !yield(Entry{Key: key, Value: h.rows[key]}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// openInternal is a table in the memory of the program, which begins empty: Postfix's
+// for caches that need not outlive it.
+func openInternal(env Env, spec, _ string) (Table, error) { return newHash(env, spec), nil }
+
 // openInline reads inline:{key = value, {key = text with blanks}, ...}. A later
 // key wins.
-func openInline(_ Env, spec, name string) (Table, error) {
+func openInline(env Env, spec, name string) (Table, error) {
 	items, ok := braced(name)
 	if !ok {
 		return nil, fmt.Errorf("bad syntax: %q; need \"inline:{name=value...}\"", spec)
 	}
-	h := &hash{base{spec: spec, fixed: true}, make(map[string]string)}
+	h := newHash(env, spec)
 	for _, item := range confline.Split(items, confline.Comma) {
 		inner, _ := confline.Unbrace(item)
 		key, value, ok := confline.NameValue(inner)
@@ -37,7 +67,7 @@ func openInline(_ Env, spec, name string) (Table, error) {
 		case key == "":
 			return nil, fmt.Errorf("missing attribute name: %q; need \"inline:{name=value...}\"", spec)
 		}
-		h.rows[fold(key)] = value
+		h.rows[h.key(key)] = value
 	}
 	if len(h.rows) == 0 {
 		return nil, fmt.Errorf("empty table: %q; need \"inline:{name=value...}\"", spec)
@@ -116,6 +146,55 @@ func openRandom(env Env, spec, name string) (Table, error) {
 		return nil, fmt.Errorf("bad syntax: %q; need \"randmap:{value...}\"", spec)
 	}
 	return &random{base{spec: spec}, env, values}, nil
+}
+
+// debugged is a table whose look-ups are logged.
+type debugged struct {
+	Table
+	spec  string
+	infof func(format string, args ...any)
+}
+
+// openDebug opens the table that debug: names.
+func openDebug(env Env, spec, name string) (Table, error) {
+	t, err := TryOpen(env, name)
+	if err != nil {
+		return nil, err
+	}
+	d := &debugged{t, spec, env.Infof}
+	if d.infof == nil {
+		d.infof = env.warnf
+	}
+	return d, nil
+}
+
+func (d *debugged) Name() string { return d.spec }
+
+func (d *debugged) Lookup(ctx context.Context, key string) (string, bool, error) {
+	value, found, err := d.Table.Lookup(ctx, key)
+	said := value
+	switch {
+	case err != nil:
+		said = "error"
+	case !found:
+		said = "not_found"
+	}
+	d.infof("%s lookup: \"%s\" = \"%s\"", d.Table.Name(), key, said)
+	return value, found, err
+}
+
+// All implements Lister where the table does.
+func (d *debugged) All(ctx context.Context) iter.Seq2[Entry, error] { return list(ctx, d.Table) }
+
+// All implements Lister where the table does.
+func (r *renamed) All(ctx context.Context) iter.Seq2[Entry, error] { return list(ctx, r.Table) }
+
+// list is the list of a table, or the error that it has none.
+func list(ctx context.Context, t Table) iter.Seq2[Entry, error] {
+	if l, ok := t.(Lister); ok {
+		return l.All(ctx)
+	}
+	return func(yield func(Entry, error) bool) { yield(Entry{}, Fail(t.Name(), ErrNoList)) }
 }
 
 // openProxy opens the table that proxy: names.

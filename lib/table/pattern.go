@@ -2,6 +2,7 @@ package table
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"sealpost/lib/confline"
@@ -9,7 +10,7 @@ import (
 
 // matcher is the condition of one pattern rule.
 type matcher[K any] interface {
-	match(key K) bool
+	match(key K) (bool, error)
 }
 
 // patternRule is one rule of a pattern table. A rule with skip > 0 is an "if":
@@ -25,7 +26,7 @@ type patternRule[K any] struct {
 
 // result makes the answer of a rule that matched.
 type result[K any] interface {
-	value(key K) string
+	value(key K) (string, error)
 }
 
 // patternTable is a list of rules; the first that matches answers.
@@ -44,15 +45,28 @@ func (p *patternTable[K]) Lookup(_ context.Context, text string) (string, bool, 
 	}
 	for i := 0; i < len(p.rules); i++ {
 		r := &p.rules[i]
-		if r.cond.match(key) == r.negate {
+		ok, err := r.cond.match(key)
+		if err != nil {
+			return "", false, p.fail(r, err)
+		}
+		if ok == r.negate {
 			i += r.skip
 			continue
 		}
 		if !r.isIf {
-			return r.result.value(key), true, nil
+			value, err := r.result.value(key)
+			if err != nil {
+				return "", false, p.fail(r, err)
+			}
+			return value, true, nil
 		}
 	}
 	return "", false, nil
+}
+
+// fail is a rule that could not be tried: what comes after it must not answer.
+func (p *patternTable[K]) fail(r *patternRule[K], err error) error {
+	return Fail(p.spec, fmt.Errorf("line %d: %w", r.line, err))
 }
 
 // ruleParser turns one line of a pattern table, without its "if", into a rule.
@@ -112,4 +126,4 @@ func compile[K any](env Env, s patternSyntax, name string, rules []rule, parse r
 
 type never[K any] struct{}
 
-func (never[K]) match(K) bool { return false }
+func (never[K]) match(K) (bool, error) { return false, nil }

@@ -7,15 +7,15 @@ import (
 
 // The expressions that POSIX allows and this table type cannot match.
 var (
-	errBackref = errors.New("a back-reference is not possible")
 	errBracket = errors.New("unmatched [")
 	errEscape  = errors.New("trailing backslash")
 	errGroup   = errors.New("text after ( begins with ?")
 )
 
 // fromPOSIX writes a POSIX regular expression, extended or basic, with the
-// extensions of the GNU library, in the syntax of package regexp.
-func fromPOSIX(pattern string, extended bool) (string, error) {
+// extensions of the GNU library, in the syntax of package regexp. backrefs tells that
+// it has \1 to \9, which that package cannot match.
+func fromPOSIX(pattern string, extended bool) (translated string, backrefs bool, err error) {
 	var out strings.Builder
 	for i := 0; i < len(pattern); i++ {
 		c := pattern[i]
@@ -23,19 +23,18 @@ func fromPOSIX(pattern string, extended bool) (string, error) {
 		case c == '[':
 			n, err := bracket(&out, pattern[i:])
 			if err != nil {
-				return "", err
+				return "", false, err
 			}
 			i += n - 1
 		case c == '\\':
 			i++
 			if i == len(pattern) {
-				return "", errEscape
+				return "", false, errEscape
 			}
-			if err := escape(&out, pattern[i], extended); err != nil {
-				return "", err
-			}
+			backrefs = backrefs || '1' <= pattern[i] && pattern[i] <= '9'
+			escape(&out, pattern[i], extended)
 		case extended && c == '(' && strings.HasPrefix(pattern[i+1:], "?"):
-			return "", errGroup
+			return "", false, errGroup
 		case !extended && strings.IndexByte("(){}+?|", c) >= 0:
 			out.WriteByte('\\')
 			out.WriteByte(c)
@@ -45,14 +44,15 @@ func fromPOSIX(pattern string, extended bool) (string, error) {
 			out.WriteByte(c)
 		}
 	}
-	return out.String(), nil
+	return out.String(), backrefs, nil
 }
 
 // escape writes what \c means.
-func escape(out *strings.Builder, c byte, extended bool) error {
+func escape(out *strings.Builder, c byte, extended bool) {
 	switch {
 	case '1' <= c && c <= '9':
-		return errBackref
+		out.WriteByte('\\')
+		out.WriteByte(c)
 	case c == '<' || c == '>':
 		out.WriteString(`\b`)
 	case c == '`':
@@ -70,7 +70,6 @@ func escape(out *strings.Builder, c byte, extended bool) error {
 		out.WriteByte('\\')
 		out.WriteByte(c)
 	}
-	return nil
 }
 
 // bracket writes the bracket expression that text begins with and returns its

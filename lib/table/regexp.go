@@ -3,7 +3,6 @@ package table
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -14,9 +13,7 @@ import (
 // RESULT", "!/PATTERN/ RESULT", "/PATTERN/!/PATTERN/ RESULT", "if /PATTERN/",
 // "if !/PATTERN/" and "endif". Patterns are POSIX extended regular expressions
 // and do not distinguish case; flag i toggles that, m makes ^ and $ match at
-// line ends, x toggles to basic regular expressions. Expressions take time in
-// proportion to the text: back-references are not possible. $1, ${1} and $(1) in
-// RESULT stand for what ( ) matched, $$ for $.
+// line ends, x toggles to basic regular expressions. $1, ${1} and $(1) in RESULT stand for what ( ) matched, $$ for $.
 func openRegexp(env Env, spec, name string) (Table, error) {
 	rules, files, err := source(env, spec, name)
 	if err != nil {
@@ -25,19 +22,24 @@ func openRegexp(env Env, spec, name string) (Table, error) {
 	syntax := patternSyntax{"regexp map", "ignoring ENDIF without matching IF"}
 	return &patternTable[string]{
 		base:  base{spec: spec, files: files},
-		rules: compile(env, syntax, name, rules, parseRegexp),
+		rules: compile(env, syntax, name, rules, patternParser{env: env, title: "regexp", cut: cutRegexp, except: true}.parse),
 		parse: func(key string) (string, bool) { return key, true },
 	}, nil
 }
 
-// reCond is "/a/" or "/a/!/b/".
-type reCond struct {
-	re     *regexp.Regexp
-	except *regexp.Regexp // may be nil
+// exprCond is "/a/" or "/a/!/b/".
+type exprCond struct {
+	e      expr
+	except expr // may be nil
 }
 
-func (c reCond) match(key string) bool {
-	return c.re.MatchString(key) && (c.except == nil || !c.except.MatchString(key))
+func (c exprCond) match(key string) (bool, error) {
+	ok, err := c.e.match(key)
+	if !ok || err != nil || c.except == nil {
+		return ok, err
+	}
+	ok, err = c.except.match(key)
+	return !ok, err
 }
 
 // part is a piece of a result: literal text or the text that a group matched.
@@ -46,103 +48,51 @@ type part struct {
 	group int // 0: literal
 }
 
-type reResult struct {
-	re    *regexp.Regexp
+// exprResult has pieces of the text that matched.
+type exprResult struct {
+	e     expr
 	parts []part
 }
 
-func (r reResult) value(key string) string {
-	loc := r.re.FindStringSubmatchIndex(key)
+func (r exprResult) value(key string) (string, error) {
+	groups, err := r.e.groups(key)
+	if err != nil {
+		return "", err
+	}
 	var out strings.Builder
 	for _, p := range r.parts {
 		if p.group == 0 {
 			out.WriteString(p.text)
-		} else if i := 2 * p.group; i+1 < len(loc) && loc[i] >= 0 {
-			out.WriteString(key[loc[i]:loc[i+1]])
+		} else if p.group < len(groups) {
+			out.WriteString(groups[p.group])
 		}
 	}
-	return out.String()
+	return out.String(), nil
 }
 
 // ErrRegexp is the class of malformed regular expressions.
 var ErrRegexp = errors.New("invalid regular expression")
 
-func parseRegexp(text string, isIf bool) (patternRule[string], error) {
-	var r patternRule[string]
-	for strings.HasPrefix(text, "!") {
-		r.negate = !r.negate
-		text = strings.TrimLeft(text[1:], confline.White)
-	}
-	if text == "" || isAlnum(text[0]) {
-		return r, errors.New("ignoring unrecognized request")
-	}
-	re, rest, err := cutRegexp(text)
-	if err != nil {
-		return r, err
-	}
-	cond := reCond{re: re}
-	if strings.HasPrefix(rest, "!") && len(rest) > 1 && !isAlnum(rest[1]) && strings.IndexByte(confline.White, rest[1]) < 0 {
-		if cond.except, rest, err = cutRegexp(rest[1:]); err != nil {
-			return r, err
-		}
-	}
-	if rest != "" && strings.IndexByte(confline.White, rest[0]) < 0 {
-		return r, fmt.Errorf("unknown regexp option %q: skipping this rule", rest[:1])
-	}
-	rest = strings.Trim(rest, confline.White)
-	r.cond = cond
-	if isIf {
-		if rest != "" {
-			return r, fmt.Errorf("unexpected text after IF pattern: %.100q: skipping this rule", rest)
-		}
-		return r, nil
-	}
-	groups := re.NumSubexp()
-	if r.negate {
-		groups = -1
-	}
-	parts, err := parseResult(rest, groups)
-	if err != nil {
-		return r, fmt.Errorf("%w: skipping this rule", err)
-	}
-	if len(parts) == 0 || len(parts) == 1 && parts[0].group == 0 {
-		literal := ""
-		if len(parts) == 1 {
-			literal = parts[0].text
-		}
-		r.result = fixedResult[string]{literal}
-		return r, nil
-	}
-	r.result = reResult{re, parts}
-	return r, nil
-}
+var errUnrecognized = errors.New("ignoring unrecognized request")
 
 func isAlnum(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 }
 
-// cutRegexp takes "/pattern/flags" off text. \ before the delimiter makes it
-// part of the pattern.
-func cutRegexp(text string) (re *regexp.Regexp, rest string, err error) {
-	delim := text[0]
-	end := 1
-	for end < len(text) && text[end] != delim {
-		if text[end] == '\\' {
-			end++
-		}
-		end++
+// cutRegexp takes "/pattern/flags" off text.
+func cutRegexp(text string) (e expr, rest string, err error) {
+	pattern, rest, err := cutPattern(text, "regexp")
+	if err != nil {
+		return nil, "", err
 	}
-	if end >= len(text) {
-		return nil, "", fmt.Errorf("no closing regexp delimiter %q: skipping this rule", string(delim))
-	}
-	pattern, rest := text[1:end], text[end+1:]
-	fold, multi, extended := true, false, true
+	f := exprFlags{fold: true, longest: true}
+	extended := true
 	for rest != "" && isAlnum(rest[0]) {
 		switch rest[0] {
 		case 'i':
-			fold = !fold
+			f.fold = !f.fold
 		case 'm':
-			multi = !multi
+			f.multiLine = !f.multiLine
 		case 'x':
 			extended = !extended
 		default:
@@ -150,23 +100,20 @@ func cutRegexp(text string) (re *regexp.Regexp, rest string, err error) {
 		}
 		rest = rest[1:]
 	}
-	flags := "s"
-	if multi {
-		flags = "m"
-	}
-	if fold {
-		flags += "i"
-	}
-	translated, err := fromPOSIX(pattern, extended)
+	f.dotAll = !f.multiLine
+	translated, backrefs, err := fromPOSIX(pattern, extended)
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: %w: skipping this rule", ErrRegexp, err)
 	}
-	re, err = regexp.Compile("(?" + flags + ")" + translated)
+	engine := compileLinear
+	if backrefs {
+		engine = compileBacktracking
+	}
+	e, err = engine(translated, f)
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: %w: skipping this rule", ErrRegexp, err)
 	}
-	re.Longest()
-	return re, rest, nil
+	return e, rest, nil
 }
 
 // parseResult cuts a result into text and $ references. groups is the number of

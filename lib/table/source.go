@@ -128,9 +128,9 @@ func openTexthash(env Env, spec, name string) (Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &hash{base{spec: spec, fixed: true, files: []string{name}}, make(map[string]string, len(entries))}
+	h := newHash(env, spec, name)
 	for _, e := range entries {
-		key := fold(e.Key)
+		key := h.key(e.Key)
 		if _, dup := h.rows[key]; dup {
 			env.warnf("%s, line %d: duplicate entry: %q", name, e.Line, key)
 			continue

@@ -6,12 +6,16 @@
 //	inline:{key = value, {key = some text}}  in the parameter itself
 //	static:value, static:{some text}         the same answer for every key
 //	texthash:/file                           lines "key value", read once
+//	hash: btree: lmdb: cdb: bbolt:/file      /file.bbolt, which postmap builds
 //	regexp:/file, regexp:{{/re/ text}}       regular expressions, in order
+//	pcre:/file, pcre:{{/re/ text}}           the same as in Perl
 //	cidr:/file, cidr:{{net text}}            addresses and networks, in order
 //	pipemap:{t1, t2}, unionmap:{t1, t2}      tables after and beside each other
 //	randmap:{a, b}                           any one of the values
 //	environ:name                             the environment
 //	fail:name                                fails, for tests
+//	debug:type:name                          logs the look-ups of a table
+//	internal:name                            in memory, empty
 //	socketmap:inet:host:port:name            a server that speaks netstrings,
 //	socketmap:unix:path:name                 such as the plug-ins for MTA-STS
 //	tcp:host:port                            a server that speaks lines
@@ -109,6 +113,7 @@ var (
 	ErrUnavailable = errors.New("is unavailable")
 	ErrEmptyResult = errors.New("returns an empty string result")
 	ErrFail        = errors.New("fails every look-up")
+	ErrNoList      = errors.New("sequence operation is not supported")
 )
 
 // The ways in which the name of a table can be malformed.
@@ -119,11 +124,14 @@ var (
 
 // constructors are the table types by name.
 func constructors() map[string]Opener {
-	return map[string]Opener{
+	all := map[string]Opener{
 		"cidr":      openCIDR,
+		"debug":     openDebug,
 		"environ":   openEnviron,
 		"fail":      openFail,
 		"inline":    openInline,
+		"internal":  openInternal,
+		"pcre":      openPCRE,
 		"pipemap":   openPipe,
 		"proxy":     openProxy,
 		"randmap":   openRandom,
@@ -134,6 +142,10 @@ func constructors() map[string]Opener {
 		"texthash":  openTexthash,
 		"unionmap":  openUnion,
 	}
+	for _, name := range Indexed() {
+		all[name] = openIndexed
+	}
+	return all
 }
 
 // Types lists the names of the table types.

@@ -20,7 +20,7 @@ const module = "sealpost/"
 var floors = [][]string{
 	{"sendopts", "ehlo", "getopt", "filelock", "atomicfile", "confline", "netstring"},
 	{"attr", "record", "dsn", "mailproto", "submit", "address", "idn", "header", "bouncetext", "maillog", "certname", "sasl"},
-	{"config", "table", "dbclient", "dbtypes", "queue", "mailbox"},
+	{"config", "store", "table", "dbclient", "dbtypes", "queue", "mailbox"},
 	{"dns", "dane", "mtasts", "smtpio", "route", "smtpclient"},
 	{"tlspolicy", "reqtls", "tlsconn", "hop", "rewrite"},
 	{"mailclient", "instance", "service", "agent"},
@@ -34,6 +34,7 @@ var owners = map[string]string{
 	"github.com/emersion/go-message": "bounce",
 	"go.etcd.io/bbolt":               "lib/store",
 	"github.com/hashicorp/go-hclog":  "lib/maillog",
+	"github.com/dlclark/regexp2/v2":  "lib/table",
 	"github.com/jackc/pgx/v5":        "lib/dbclient/pgsql",
 	"github.com/go-sql-driver/mysql": "lib/dbclient/mysql",
 	"github.com/go-ldap/ldap/v3":     "lib/dbclient/ldap",
