@@ -22,7 +22,7 @@ export CGO_ENABLED ?= 0
 ROLES := $(shell grep -l '^package main$$' */*.go | xargs -n1 dirname | sort -u)
 
 # Programs that go by a second name.
-LINKS = discard:error lmtp:smtp mailq:sendmail postfix:sealpost
+LINKS = discard:error lmtp:smtp mailq:sendmail newaliases:sendmail postalias:postmap postfix:sealpost
 
 # The helpers are built and run, not run by "go run", which would not pass on
 # signals.

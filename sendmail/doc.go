@@ -3,7 +3,7 @@ Command sendmail is the interface through which programs send mail.
 
 # NAME
 
-sendmail, mailq - mail submission and queue listing
+sendmail, mailq, newaliases - mail submission, queue listing, alias tables
 
 # SYNOPSIS
 
@@ -11,6 +11,9 @@ sendmail, mailq - mail submission and queue listing
 
 	mailq
 	sendmail -bp
+
+	newaliases [file ...]
+	sendmail -bi
 
 # DESCRIPTION
 
@@ -25,11 +28,15 @@ system to start.
 
 As mailq, or with -bp, the command lists the mail queue.
 
+As newaliases, or with -bi or -I, the command has postalias(1) build the alias tables
+that are named on the command line or with -oA, or else those of alias_database.
+
 # OPTIONS
 
   - -Am, -Ac: ignored.
   - -B body_type: 7BIT or 8BITMIME, the type of the message body.
   - -bd, -bl: start the mail system, like "sealpost start".
+  - -bi, -I: build alias tables, like newaliases. -oAfile: of this file.
   - -bm: read mail from standard input; the default.
   - -bp: list the mail queue, like mailq.
   - -bs: speak SMTP on standard input and output.
@@ -73,6 +80,7 @@ The command has no privileges of its own.
 
 # CONFIGURATION PARAMETERS
 
+  - alias_database ($default_database_type:/etc/aliases): what newaliases builds.
   - authorized_submit_users (static:anyone): users who may submit mail.
   - command_directory, daemon_directory: where the programs are that it runs.
   - default_verp_delimiters (+=): for -XV.

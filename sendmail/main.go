@@ -30,16 +30,18 @@ const (
 )
 
 type settings struct {
-	QueueDir    string `conf:"queue_directory"`
-	CommandDir  string `conf:"command_directory"`
-	DaemonDir   string `conf:"daemon_directory"`
-	FixEndings  string `conf:"sendmail_fix_line_endings"`
-	VERPDelims  string `conf:"default_verp_delimiters"`
-	VERPFilter  string `conf:"verp_delimiter_filter"`
-	DisableVERP bool   `conf:"disable_verp_bounces"`
-	RequireTLS  bool   `conf:"requiretls_enable"`
-	SMTPUTF8    bool   `conf:"smtputf8_enable"`
-	SubmitUsers string `conf:"authorized_submit_users"`
+	QueueDir   string `conf:"queue_directory"`
+	CommandDir string `conf:"command_directory"`
+	// AliasDatabase is what newaliases builds.
+	AliasDatabase []string `conf:"alias_database"`
+	DaemonDir     string   `conf:"daemon_directory"`
+	FixEndings    string   `conf:"sendmail_fix_line_endings"`
+	VERPDelims    string   `conf:"default_verp_delimiters"`
+	VERPFilter    string   `conf:"verp_delimiter_filter"`
+	DisableVERP   bool     `conf:"disable_verp_bounces"`
+	RequireTLS    bool     `conf:"requiretls_enable"`
+	SMTPUTF8      bool     `conf:"smtputf8_enable"`
+	SubmitUsers   string   `conf:"authorized_submit_users"`
 }
 
 func warnf(format string, args ...any) {
@@ -99,7 +101,11 @@ func run(o *options, set settings, dir string) {
 	case modeSMTP:
 		program, args = set.DaemonDir+"/smtpd", []string{"smtpd", "-S"}
 	case modeAliases:
-		program, args = set.CommandDir+"/postalias", append([]string{"postalias"}, o.recipients...)
+		names := append(o.aliasFiles, o.recipients...)
+		if len(names) == 0 {
+			names = set.AliasDatabase
+		}
+		program, args = set.CommandDir+"/postalias", append([]string{"postalias"}, names...)
 	}
 	env := append(os.Environ(), "MAIL_CONFIG="+dir)
 	err := syscall.Exec(program, args, env)

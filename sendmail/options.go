@@ -31,6 +31,7 @@ type options struct {
 	mode       mode
 	config     string // -C
 	flushArg   string
+	aliasFiles []string // -oA
 	sender     string
 	senderSet  bool
 	fullName   string
@@ -150,10 +151,12 @@ func (o *options) value(c byte, v string) error {
 	case 'O':
 		o.setOption(v)
 	case 'o':
-		// Others are historical (-oA names the alias database of newaliases) and
-		// have no effect.
-		if v == "i" {
+		// Others are historical and have no effect.
+		switch name, isAlias := strings.CutPrefix(v, "A"); {
+		case v == "i":
 			o.dotOK = true
+		case isAlias && name != "":
+			o.aliasFiles = append(o.aliasFiles, name)
 		}
 	case 'q':
 		return o.setFlush(v)

@@ -2,7 +2,8 @@ package config
 
 // deliverParams are the parameters of local, virtual and pipe delivery.
 var deliverParams = []Param{
-	{Name: "alias_database", Kind: List, Default: "$default_database_type:/etc/aliases"},
+	{Name: "alias_database", Kind: List, Default: "$default_database_type:/etc/aliases", Readers: "sendmail", Status: Implemented,
+		Doc: "The alias files, each with its type, that newaliases builds tables of."},
 	{Name: "alias_maps", Kind: List, Default: "$default_database_type:/etc/aliases", Readers: "local"},
 	{Name: "allow_mail_to_commands", Kind: List, Default: "alias, forward", Readers: "local"},
 	{Name: "allow_mail_to_files", Kind: List, Default: "alias, forward", Readers: "local"},

@@ -46,7 +46,9 @@ var systemParams = []Param{
 	{Name: "debugger_command", Kind: Str, Default: "", Readers: "master", Status: Implemented,
 		Doc: "Not run by Sealpost's daemons; use -v or sealpost verbose."},
 	{Name: "default_cache_db_type", Kind: Str, Default: "btree"},
-	{Name: "default_database_type", Kind: Str, Default: "bbolt"},
+	{Name: "default_database_type", Kind: Str, Default: "bbolt", Readers: "postmap postalias", Status: Implemented,
+		Doc: "The type of a table that postmap, postalias and newaliases are given without one: hash, btree, lmdb, cdb and bbolt " +
+			"all mean the same here, a file that ends in .bbolt."},
 	{Name: "default_process_limit", Kind: Int, Default: "100", Min: 1, Readers: "master", Status: Implemented,
 		Doc: "The most sessions of a service whose master.cf line does not say how many."},
 	{Name: "disable_vrfy_command", Kind: Bool, Default: "no", Readers: "smtpd", Status: Implemented,

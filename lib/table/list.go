@@ -109,7 +109,7 @@ func (l *List) addWord(env Env, word string, negate bool, depth int) error {
 			return err
 		}
 		l.files = append(l.files, word)
-		rules, err := readRules(env, strings.NewReader(string(text)), word)
+		rules, err := readRules(env, strings.NewReader(string(text)), word, false)
 		if err != nil {
 			return err
 		}

@@ -13,7 +13,7 @@ import (
 // rule is one logical line of a table's source.
 type rule struct {
 	text string
-	line int // the last physical line; for rules in a parameter their number
+	line int // the physical line; for rules in a parameter their number
 }
 
 // source reads the rules of a pattern table: the lines of a file, or the { }
@@ -38,13 +38,13 @@ func source(env Env, spec, name string) (rules []rule, files []string, err error
 		return nil, nil, err
 	}
 	defer f.Close()
-	rules, err = readRules(env, f, name)
+	rules, err = readRules(env, f, name, false)
 	return rules, []string{name}, err
 }
 
-// readRules reads logical lines. A first line that begins with a blank is
-// skipped with a warning.
-func readRules(env Env, r io.Reader, name string) ([]rule, error) {
+// readRules reads logical lines with the number of the first physical line, or the
+// last. A first line that begins with a blank is skipped with a warning.
+func readRules(env Env, r io.Reader, name string, last bool) ([]rule, error) {
 	var rules []rule
 	sc := confline.NewScanner(r)
 	for {
@@ -59,7 +59,11 @@ func readRules(env Env, r io.Reader, name string) ([]rule, error) {
 			env.warnf("%s: logical line must not start with whitespace: %.30q", name, line.Text)
 			continue
 		}
-		rules = append(rules, rule{line.Text, line.Last})
+		number := line.First
+		if last {
+			number = line.Last
+		}
+		rules = append(rules, rule{line.Text, number})
 	}
 }
 
@@ -72,13 +76,13 @@ type Entry struct {
 // ReadEntries reads the source of an indexed table: lines "key value", the key
 // verbatim, with quotes. Lines that are malformed are warned and left out.
 func ReadEntries(env Env, r io.Reader, name string) ([]Entry, error) {
-	rules, err := readRules(env, r, name)
+	rules, err := readRules(env, r, name, true)
 	if err != nil {
 		return nil, err
 	}
 	entries := make([]Entry, 0, len(rules))
 	for _, rule := range rules {
-		if !utf8.ValidString(rule.text) {
+		if !env.AnyBytes && !utf8.ValidString(rule.text) {
 			env.warnf("%s, line %d: non-UTF-8 input %.100q -- ignoring this line", name, rule.line, rule.text)
 			continue
 		}

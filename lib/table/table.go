@@ -37,6 +37,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Table is one lookup table (§6.1). Safe for concurrent use.
@@ -77,6 +78,8 @@ type Env struct {
 	Types map[string]Opener                // types beside the built-in ones, which they replace
 	Exact bool                             // do not fold keys (postmap -f)
 	NoSub bool                             // refuse $number in pattern tables
+	// AnyBytes: lines of sources need not be UTF-8 (postmap -u).
+	AnyBytes bool
 	// Proxymap is the socket of the daemon that holds the tables of databases; empty:
 	// private/proxymap in the working directory.
 	Proxymap string
@@ -222,12 +225,28 @@ func (b *base) Fixed() bool     { return b.fixed }
 func (b *base) Files() []string { return b.files }
 func (b *base) Close() error    { return nil }
 
-// fold is the form of a key in which tables with exact keys compare it.
+// Fold is the form of a key in which tables with exact keys compare it.
+func Fold(s string) string { return fold(s) }
+
 func fold(s string) string {
 	for i := 0; i < len(s); i++ {
 		if c := s[i]; 'A' <= c && c <= 'Z' || c >= 0x80 {
+			if !utf8.ValidString(s) {
+				return foldASCII(s)
+			}
 			return strings.ToLower(s)
 		}
 	}
 	return s
+}
+
+// foldASCII is for text that is not UTF-8: its other bytes are what they are.
+func foldASCII(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
 }

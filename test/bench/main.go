@@ -61,7 +61,7 @@ func main() {
 	pairs := flag.Int("pairs", 3, "number of pairs per load")
 	scale := flag.Float64("scale", 1, "factor for the number of messages")
 	only := flag.String("load", "", "run only loads whose name contains this `text`")
-	where := flag.String("queue", "", "print only this `table`: tmpfs, disk (the queue's file system) or tls")
+	where := flag.String("queue", "", "print only this `table`: tmpfs, disk (the queue's file system), tls or tables")
 	alone := flag.String("alone", "", "measure only sealpost or postfix, for profiling")
 	flag.Parse()
 	if err := check(); err != nil {
@@ -87,6 +87,11 @@ func main() {
 	if *where == "" || *where == "tls" {
 		fmt.Printf("\nTLS")
 		if err := table("tmpfs", abs, tlsLoads, options{*pairs, *scale, *only, *alone}); err != nil {
+			fatal(err)
+		}
+	}
+	if *where == "" && *only == "" && *alone == "" || *where == "tables" {
+		if err := lookupTables(abs, *pairs, *scale); err != nil {
 			fatal(err)
 		}
 	}
