@@ -2,14 +2,13 @@ package main
 
 import (
 	"context"
-	"net/netip"
 	"slices"
 	"strings"
 
-	"sealpost/lib/address"
 	"sealpost/lib/dsn"
 	"sealpost/lib/mailproto"
 	"sealpost/lib/record"
+	"sealpost/lib/table"
 	"sealpost/lib/tlsconn"
 )
 
@@ -27,13 +26,7 @@ type actions struct {
 type subject struct {
 	class class
 	what  string
-	keys  []accessKey
-}
-
-// accessKey is one key; partial ones are not for tables of patterns.
-type accessKey struct {
-	key     string
-	partial bool
+	keys  []table.Key
 }
 
 // checkAccess makes the restriction of an access table (protocols.md §6.4).
@@ -42,10 +35,10 @@ func checkAccess(about func(a *access) subject) func(context.Context, *access, *
 		of := about(a)
 		for _, k := range of.keys {
 			find := r.maps.Lookup
-			if k.partial {
+			if k.Partial {
 				find = r.maps.LookupPartial
 			}
-			switch value, found, err := find(ctx, k.key); {
+			switch value, found, err := find(ctx, k.Text); {
 			case err != nil:
 				a.s.log.Warnf("%v", err)
 				return verdict(reject, 451, "4.3.0", "<"+of.what+">: Temporary lookup failure")
@@ -201,9 +194,9 @@ func clientSubject(a *access) subject {
 	c := &a.s.client
 	of := subject{class: classClient, what: c.text}
 	if name := c.matchName(); name != "" {
-		of.keys = domainKeys(name, a.s.p.accessParents)
+		of.keys = table.DomainKeys(name, a.s.p.accessParents)
 	}
-	of.keys = append(of.keys, addressKeys(c.addr)...)
+	of.keys = append(of.keys, table.HostKeys(c.addr)...)
 	return of
 }
 
@@ -211,7 +204,7 @@ func reverseSubject(a *access) subject {
 	c := &a.s.client
 	of := subject{class: classClient, what: c.text}
 	if c.reverseStatus == nameOK {
-		of.keys = domainKeys(c.reverse, a.s.p.accessParents)
+		of.keys = table.DomainKeys(c.reverse, a.s.p.accessParents)
 	}
 	return of
 }
@@ -219,7 +212,7 @@ func reverseSubject(a *access) subject {
 func heloSubject(a *access) subject {
 	of := subject{class: classHelo, what: a.s.heloName}
 	if of.what != "" {
-		of.keys = domainKeys(of.what, a.s.p.accessParents)
+		of.keys = table.DomainKeys(of.what, a.s.p.accessParents)
 	}
 	return of
 }
@@ -241,7 +234,7 @@ func rcptSubject(a *access) subject {
 func etrnSubject(a *access) subject {
 	of := subject{class: classEtrn, what: a.site}
 	if a.site != "" {
-		of.keys = domainKeys(a.site, a.s.p.accessParents)
+		of.keys = table.DomainKeys(a.site, a.s.p.accessParents)
 	}
 	return of
 }
@@ -252,72 +245,18 @@ func certSubject(a *access) subject {
 	of := subject{class: classCert, what: a.s.client.text}
 	if c := a.s.secured; c != nil && c.Facts.Leaf() != nil {
 		whole, key := tlsconn.Fingerprints(c.Facts.Leaf(), a.s.p.starttls.Digest)
-		of.keys = []accessKey{{key: whole}, {key: key}}
+		of.keys = []table.Key{{Text: whole}, {Text: key}}
 	}
 	return of
 }
 
-// addressSubject is a mail address: user+ext@domain, user@domain, domain and those
-// above it, user+ext@, user@; the null sender has a key of its own.
+// addressSubject is a mail address; the null sender has a key of its own.
 func (a *access) addressSubject(c class, addr string) subject {
 	of := subject{class: c, what: addr}
 	if addr == "" {
-		of.keys = []accessKey{{key: a.s.p.NullKey}}
+		of.keys = []table.Key{{Text: a.s.p.NullKey}}
 		return of
 	}
-	local, domain := address.Split(addr)
-	user, _ := address.SplitExtension(local, a.s.p.recipientSet.Delimiters)
-	of.keys = []accessKey{{key: addr}}
-	if user != local {
-		of.keys = append(of.keys, accessKey{user + "@" + domain, true})
-	}
-	for _, k := range domainKeys(domain, a.s.p.accessParents) {
-		of.keys = append(of.keys, accessKey{k.key, true})
-	}
-	of.keys = append(of.keys, accessKey{local + "@", true})
-	if user != local {
-		of.keys = append(of.keys, accessKey{user + "@", true})
-	}
+	of.keys = table.AccessKeys(addr, a.s.p.recipientSet.Delimiters, a.s.p.accessParents)
 	return of
-}
-
-// domainKeys are a name and the domains above it; without parents (the parameter
-// parent_domain_matches_subdomains) these begin with a dot.
-func domainKeys(name string, parents bool) []accessKey {
-	name = strings.TrimSuffix(name, ".")
-	keys := []accessKey{{key: name}}
-	if isLiteral(name) {
-		return keys
-	}
-	for i := 0; i < len(name)-1; i++ {
-		if name[i] != '.' {
-			continue
-		}
-		if parents {
-			keys = append(keys, accessKey{name[i+1:], true})
-		} else {
-			keys = append(keys, accessKey{name[i:], true})
-		}
-	}
-	return keys
-}
-
-// addressKeys are an address and what is left of it when it is cut, from the end,
-// at each separator.
-func addressKeys(addr string) []accessKey {
-	keys := []accessKey{{key: addr}}
-	ip, err := netip.ParseAddr(addr)
-	if err != nil {
-		return keys
-	}
-	sep := "."
-	if ip.Is6() {
-		sep = ":"
-	}
-	for i := strings.LastIndex(addr, sep); i > 0; i = strings.LastIndex(addr[:i], sep) {
-		if net := strings.TrimRight(addr[:i], sep); net != "" && net != keys[len(keys)-1].key {
-			keys = append(keys, accessKey{net, true})
-		}
-	}
-	return keys
 }

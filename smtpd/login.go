@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"sealpost/lib/config"
+	"sealpost/lib/table"
 )
 
 // permitAuthenticated permits a client that said AUTH.
@@ -19,7 +20,7 @@ func permitAuthenticated(_ context.Context, a *access, _ *restriction) result {
 func loginSubject(a *access) subject {
 	of := subject{class: classLogin, what: a.s.login.user}
 	if a.s.login.user != "" {
-		of.keys = []accessKey{{key: a.s.login.user}}
+		of.keys = []table.Key{{Text: a.s.login.user}}
 	}
 	return of
 }

@@ -146,14 +146,12 @@ func (p *Policy) names(nexthop string) ([]string, error) {
 // keys are a name and, for tables with exact keys, ".domain" for each domain
 // above it. An address has none above it.
 func keys(name string, fixed bool) []string {
-	out := []string{name}
 	if _, err := netip.ParseAddr(name); err == nil || !fixed {
-		return out
+		return []string{name}
 	}
-	for i := 1; i < len(name); i++ {
-		if name[i] == '.' && i+1 < len(name) {
-			out = append(out, name[i:])
-		}
+	var out []string
+	for _, k := range table.DomainKeys(name, false) {
+		out = append(out, k.Text)
 	}
 	return out
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"sealpost/lib/address"
 	"sealpost/lib/config"
 	"sealpost/lib/table"
 )
@@ -85,37 +84,12 @@ func (rt *routes) override(ctx context.Context, r *Rewriter, res *Resolved, doma
 }
 
 func (rt *routes) search(ctx context.Context, r *Rewriter, rcpt, domain string) (string, bool, error) {
-	if value, found, err := rt.lookup(ctx, rcpt, false); found || err != nil {
-		return value, found, err
-	}
-	local, _ := address.Split(rcpt)
-	if base, _ := address.SplitExtension(local, r.set.Delimiters); base != local {
-		if value, found, err := rt.lookup(ctx, base+rcpt[len(local):], true); found || err != nil {
+	for _, k := range table.TransportKeys(rcpt, domain, r.set.Delimiters, r.parentTransport) {
+		if value, found, err := rt.lookup(ctx, k.Text, k.Partial); found || err != nil {
 			return value, found, err
 		}
 	}
-	for key := domain; key != ""; key = r.parent(key) {
-		if value, found, err := rt.lookup(ctx, key, true); found || err != nil {
-			return value, found, err
-		}
-		if key[0] == '[' {
-			break
-		}
-	}
-	return rt.lookup(ctx, "*", true)
-}
-
-// parent is the next key after a domain: ".parent", or "parent" where
-// parent_domain_matches_subdomains lists transport_maps.
-func (r *Rewriter) parent(key string) string {
-	i := strings.IndexByte(key[1:], '.')
-	if i < 0 {
-		return ""
-	}
-	if r.parentTransport {
-		return key[i+2:]
-	}
-	return key[i+1:]
+	return "", false, nil
 }
 
 func (rt *routes) lookup(ctx context.Context, key string, partial bool) (string, bool, error) {

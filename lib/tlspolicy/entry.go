@@ -9,6 +9,7 @@ import (
 	"sealpost/lib/confline"
 	"sealpost/lib/dns"
 	"sealpost/lib/mtasts"
+	"sealpost/lib/table"
 )
 
 // Limits on one table entry.
@@ -164,21 +165,9 @@ func (e *entry) setMatch(value string) error {
 	return nil
 }
 
-// keys are the look-ups for a destination in the policy tables, in order: as
-// written and in A-labels (decision 11); for a bare name then its parents.
-func keys(nexthop string, ascii func(string) (string, error)) (full, parents []string) {
-	full = forms(nexthop, ascii)
-	if strings.ContainsAny(nexthop, "[]:/") || nexthop == "" {
-		return full, nil
-	}
-	for rest := nexthop[1:]; ; {
-		dot := strings.IndexByte(rest, '.')
-		if dot < 0 || dot == len(rest)-1 {
-			return full, parents
-		}
-		parents = append(parents, forms(rest[dot:], ascii)...)
-		rest = rest[dot+1:]
-	}
+// keys are the look-ups for a destination in the policy tables, in order.
+func keys(nexthop string, ascii func(string) (string, error)) []table.Key {
+	return table.PolicyKeys(nexthop, func(key string) []string { return forms(key, ascii) })
 }
 
 // forms are a key and its A-label form where that differs. A domain within [ ] or

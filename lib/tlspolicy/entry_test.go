@@ -6,26 +6,26 @@ import (
 	"testing"
 
 	"sealpost/lib/idn"
+	"sealpost/lib/table"
 )
 
 func TestKeys(t *testing.T) {
-	tests := []struct{ nexthop, full, parents string }{
-		{"a.b.example", "a.b.example", ".b.example .example"},
-		{"example", "example", ""},
-		{"[a.example]:25", "[a.example]:25", ""},
-		{"a.example:25", "a.example:25", ""},
-		{"/run/lmtp.sock", "/run/lmtp.sock", ""},
-		{"[2001:db8::1]", "[2001:db8::1]", ""},
-		{"bücher.example", "bücher.example xn--bcher-kva.example", ".example"},
-		{"[bücher.example]:25", "[bücher.example]:25 [xn--bcher-kva.example]:25", ""},
-		{"", "", ""},
-		{"x", "x", ""},
-		{"[", "[", ""},
+	tests := []struct{ nexthop, want string }{
+		{"a.b.example", "a.b.example .b.example* .example*"},
+		{"example", "example"},
+		{"[a.example]:25", "[a.example]:25"},
+		{"a.example:25", "a.example:25"},
+		{"/run/lmtp.sock", "/run/lmtp.sock"},
+		{"[2001:db8::1]", "[2001:db8::1]"},
+		{"bücher.example", "bücher.example xn--bcher-kva.example .example*"},
+		{"[bücher.example]:25", "[bücher.example]:25 [xn--bcher-kva.example]:25"},
+		{"", ""},
+		{"x", "x"},
+		{"[", "["},
 	}
 	for _, tt := range tests {
-		full, parents := keys(tt.nexthop, idn.ToASCII)
-		if strings.Join(full, " ") != tt.full || strings.Join(parents, " ") != tt.parents {
-			t.Errorf("%q: %q %q", tt.nexthop, full, parents)
+		if got := strings.Join(table.Texts(keys(tt.nexthop, idn.ToASCII)), " "); got != tt.want {
+			t.Errorf("%q: %s, want %s", tt.nexthop, got, tt.want)
 		}
 	}
 }

@@ -111,13 +111,12 @@ func (q *query) find(ctx context.Context) *Error {
 
 // policyMaps asks tls_policy_maps for the destination, then its parents.
 func (q *query) policyMaps(ctx context.Context, level Level) *Error {
-	full, parents := keys(q.site.Nexthop, idn.ToASCII)
-	for i, key := range append(full, parents...) {
+	for _, key := range keys(q.site.Nexthop, idn.ToASCII) {
 		lookup := q.maps.Lookup
-		if i >= len(full) {
+		if key.Partial {
 			lookup = q.maps.LookupPartial
 		}
-		text, found, err := lookup(ctx, key)
+		text, found, err := lookup(ctx, key.Text)
 		if err != nil {
 			q.warn("%v", err)
 			q.warn("%stls_policy_maps, next-hop destination %q: policy table lookup error", q.set.Prefix, q.site.Nexthop)
@@ -126,7 +125,7 @@ func (q *query) policyMaps(ctx context.Context, level Level) *Error {
 		if !found {
 			continue
 		}
-		q.origin = fmt.Sprintf("%stls_policy_maps, next-hop destination %q", q.set.Prefix, key)
+		q.origin = fmt.Sprintf("%stls_policy_maps, next-hop destination %q", q.set.Prefix, key.Text)
 		if q.entry, err = parseEntry(text); err != nil {
 			return q.misconfigured(err)
 		}
