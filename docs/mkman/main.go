@@ -32,14 +32,15 @@ var daemons = []string{
 
 func main() {
 	out := flag.String("o", "docs/man", "directory of the pages")
+	formats := flag.String("5", "docs/man5", "directory of the texts of section 5")
 	flag.Parse()
-	if err := run(*out, flag.Args()); err != nil {
+	if err := run(*out, *formats, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "mkman:", err)
 		os.Exit(1)
 	}
 }
 
-func run(out string, dirs []string) error {
+func run(out, formats string, dirs []string) error {
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return err
 	}
@@ -56,6 +57,19 @@ func run(out string, dirs []string) error {
 	for name, text := range map[string]string{"postconf": parameters(), "master.cf": services} {
 		if err := writePage(out, name, 5, text); err != nil {
 			errs = append(errs, fmt.Errorf("%s(5): %w", name, err))
+		}
+	}
+	texts, err := filepath.Glob(filepath.Join(formats, "*.txt"))
+	if err != nil || len(texts) == 0 {
+		errs = append(errs, fmt.Errorf("%s: no texts of section 5 (%v)", formats, err))
+	}
+	for _, file := range texts {
+		text, err := os.ReadFile(file)
+		if err == nil {
+			err = writePage(out, strings.TrimSuffix(filepath.Base(file), ".txt"), 5, string(text))
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", file, err))
 		}
 	}
 	return errors.Join(errs...)

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -102,5 +105,32 @@ func TestParametersPage(t *testing.T) {
 	}
 	if strings.Contains(string(page), "smtpd_milters (") {
 		t.Error("a parameter without effect is in the page")
+	}
+}
+
+// elsewhere are pages that ours refer to and that others bring: the system, and daemons of
+// Postfix that Sealpost has none of.
+var elsewhere = map[string]bool{
+	"syslogd(8)": true, "getent(1)": true, "systemd(1)": true, "getopt(3)": true, "local(8)": true, "flush(8)": true,
+	"trivial-rewrite(8)": true, "anvil(8)": true, "scache(8)": true, "tlsmgr(8)": true, "postscreen(8)": true, "postlock(1)": true, "postsuper(1)": true,
+}
+
+// TestReferences: a page that a page of ours refers to is there.
+func TestReferences(t *testing.T) {
+	pages, err := filepath.Glob("../man/*.[158]")
+	if err != nil || len(pages) < 30 {
+		t.Fatalf("%d pages, %v", len(pages), err)
+	}
+	reference := regexp.MustCompile(`([a-z][a-z0-9_.-]*)\(([1-9])\)`)
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range reference.FindAllStringSubmatch(strings.ReplaceAll(string(text), `\-`, "-"), -1) {
+			if _, err := os.Stat("../man/" + m[1] + "." + m[2]); err != nil && !elsewhere[m[0]] {
+				t.Errorf("%s refers to %s, which is not there", filepath.Base(page), m[0])
+			}
+		}
 	}
 }
