@@ -60,7 +60,7 @@ func absent(name string, err error) error {
 			return fmt.Errorf("%w; %s%s of Postfix is not read: run postmap %s", err, name, other, name)
 		}
 	}
-	return fmt.Errorf("%w: run postmap %s", err, name)
+	return fmt.Errorf("%w: run postmap %s, or postalias for a file of aliases", err, name)
 }
 
 // openBolt maps a file that was verified. Nobody holds another lock of it: it was
