@@ -20,11 +20,14 @@ func (m *message) contentRecord(t record.Type, payload []byte) {
 		return
 	}
 	m.strip(payload)
-	if m.stage == stageHeader {
+	switch {
+	case m.stage == stageHeader:
 		m.headerRecord(t, payload)
-		return
+	case m.scan != nil:
+		m.scanBody(payload, t == record.Cont)
+	default:
+		m.outLine(t, payload)
 	}
-	m.outLine(t, payload)
 }
 
 // strip replaces stray line ends inside a line by blanks: what follows must
@@ -117,8 +120,18 @@ func (m *message) headerRecord(t record.Type, payload []byte) {
 	}
 	m.endHeader()
 	m.stage = stageBody
-	m.out(record.Norm, nil)
-	if len(payload) > 0 || t == record.Cont {
+	empty := len(payload) == 0 && t != record.Cont
+	if m.scan != nil {
+		m.scan.EndHeader(empty)
+		m.scanBlank()
+	} else {
+		m.out(record.Norm, nil)
+	}
+	switch {
+	case empty:
+	case m.scan != nil:
+		m.scanBody(payload, t == record.Cont)
+	default:
 		m.outLine(t, payload)
 	}
 }
@@ -136,6 +149,8 @@ func (m *message) collect(text []byte) {
 func (m *message) endContent() {
 	if m.stage == stageHeader {
 		m.endHeader()
+	} else if m.scan != nil {
+		m.endScan()
 	}
 	m.closing = true
 	m.contentSize = m.offset() - m.dataOffset

@@ -27,6 +27,10 @@
 //   - It counts Received: headers, and refuses a message that goes in circles.
 //   - It records a request for REQUIRETLS (RFC 8689) and for SMTPUTF8 (RFC 6531)
 //     in the queue file, and notes the header TLS-Required: no.
+//   - It holds headers and lines against header_checks, mime_header_checks,
+//     nested_header_checks and body_checks (see header_checks(5)), before it heeds
+//     what headers say. Mail from other daemons, and from services with
+//     receive_override_options = no_header_body_checks, is not looked at.
 //   - It replaces stray carriage returns and line feeds in lines by blanks.
 //
 // # SECURITY
@@ -58,6 +62,8 @@
 //   - always_add_missing_headers (no): add missing headers to mail from outside too.
 //   - always_bcc (empty): an address that gets a copy of every message from outside.
 //   - append_at_myorigin (yes), append_dot_mydomain (see postconf(5)): complete addresses.
+//   - body_checks (empty), body_checks_size_limit (51200): what lines of the body mean,
+//     and how many bytes of each MIME part are looked at.
 //   - canonical_maps, sender_canonical_maps, recipient_canonical_maps (empty): address mapping.
 //   - canonical_classes, sender_canonical_classes, recipient_canonical_classes: what they apply to.
 //   - cleanup_replace_stray_cr_lf (yes): replace line ends inside lines by blanks.
@@ -65,6 +71,9 @@
 //   - duplicate_filter_limit (1000): how many recipients are remembered.
 //   - empty_address_recipient (MAILER-DAEMON): who gets mail for the null address.
 //   - header_address_token_limit (10240): tokens of one header that are looked at.
+//   - header_checks (empty), mime_header_checks ($header_checks), nested_header_checks
+//     ($header_checks): what headers mean. disable_mime_input_processing (no): all after
+//     the header is body; mime_nesting_limit (100), mime_boundary_length_limit (2048).
 //   - header_from_format (standard): the form of an added From: header.
 //   - header_size_limit (102400): bytes of one header; the rest is cut off.
 //   - hopcount_limit (50): Received: headers at which a message is refused.
@@ -88,5 +97,6 @@
 //
 // # SEE ALSO
 //
-// qmgr(8), smtpd(8), pickup(8), bounce(8), postconf(5), virtual(5), canonical(5)
+// qmgr(8), smtpd(8), pickup(8), bounce(8), postconf(5), virtual(5), canonical(5),
+// header_checks(5)
 package main

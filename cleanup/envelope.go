@@ -223,6 +223,10 @@ func (m *message) attribute(t record.Type, name, value string, payload []byte) {
 		m.encoding = value
 	case "log_message_origin":
 		m.origin = value
+	case "log_protocol_name":
+		m.protocol = value
+	case "log_helo_name":
+		m.helo = value
 	}
 	m.out(record.Attr, payload)
 }

@@ -70,6 +70,12 @@ func (m *message) ownAttributes() {
 	if m.encoding != "" {
 		m.outAttr("encoding", m.encoding)
 	}
+	if m.filter != "" {
+		m.outString(record.Filter, m.filter)
+	}
+	if m.redirect != "" {
+		m.outString(record.Redirect, m.redirect)
+	}
 }
 
 // endExtracted adds automatic recipients and ends the file.
@@ -79,7 +85,8 @@ func (m *message) endExtracted() {
 		if m.w.set.AlwaysBCC != "" {
 			m.bcc = append(m.bcc, m.w.set.AlwaysBCC)
 		}
-		list := m.bcc
+	}
+	if list := m.bcc; len(list) > 0 {
 		m.bcc = nil // their own recipient_bcc_maps results are not added
 		flags := m.flags
 		m.flags &^= mailproto.CleanupBCC
@@ -179,7 +186,7 @@ func (m *message) refuse() {
 		m.status |= mailproto.CleanupWrite
 		return
 	}
-	m.status, m.reason = 0, ""
+	m.status = 0 // the reason stays, as in Postfix
 	m.remove(maillog.RemovedDiscarded)
 }
 

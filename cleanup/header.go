@@ -37,6 +37,15 @@ func (m *message) flushHeader() {
 		text = text[:name+n]
 		value = name + 1
 	}
+	if text = m.checkHeader(text, name); text == nil {
+		m.header = m.header[:0]
+		return
+	}
+	if name, value, ok = header.Line(text); !ok {
+		m.outHeader(text)
+		m.header = m.header[:0]
+		return
+	}
 	known := header.Find(text[:name])
 	if !isASCII(text) {
 		m.foundUTF8(sendopts.SMTPUTF8Header)
@@ -126,6 +135,9 @@ func oneLine(s string) string {
 }
 
 func (m *message) logID(id string, resent bool) {
+	if m.status != 0 || m.flags&mailproto.CleanupDiscard != 0 {
+		return // nobody will ask for it
+	}
 	m.log.Log(maillog.Info, &maillog.MessageID{QueueID: m.id, ID: id, Resent: resent})
 }
 

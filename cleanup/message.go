@@ -63,6 +63,8 @@ type envelope struct {
 	context          rewrite.Context
 	encoding         string
 	origin           string // log_message_origin
+	protocol, helo   string // log_protocol_name, log_helo_name
+	firstRcpt        string // as the client said it
 	envelopeID       string
 	ret              dsn.Ret
 	extractedStarted bool // cleanup's own attributes were written
@@ -83,6 +85,7 @@ type content struct {
 	closing     bool // the content is complete: what follows must get into the file
 	dataOffset  int64
 	contentSize int64
+	checked
 }
 
 func (m *message) reset() {

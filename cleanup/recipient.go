@@ -29,6 +29,9 @@ func (m *message) recipientRecord(t record.Type, addr string) {
 	case record.OrigRcpt:
 		m.pending.OrigAddr = addr
 	case record.Rcpt:
+		if m.firstRcpt == "" {
+			m.firstRcpt = addr
+		}
 		r := m.pending
 		r.Addr = addr
 		m.pending = mailproto.Recipient{}

@@ -114,7 +114,7 @@ func gone(err error) bool {
 func (m *message) receive(in *bufio.Reader) bool {
 	m.records.Reset(in, 0)
 	for {
-		if m.stage == stageBody && m.status&mailproto.CleanupIncomplete == 0 {
+		if m.stage == stageBody && m.scan == nil && m.status&mailproto.CleanupIncomplete == 0 {
 			m.copyBody(in)
 		}
 		t, payload, err := m.records.Read()

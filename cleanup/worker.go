@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,6 +50,10 @@ type settings struct {
 	BounceService    string        `conf:"bounce_service_name"`
 	TraceService     string        `conf:"trace_service_name"`
 	QueueService     string        `conf:"queue_service_name"`
+	BodyChecksSize   int           `conf:"body_checks_size_limit"`
+	PlainInput       bool          `conf:"disable_mime_input_processing"`
+	MIMENesting      int           `conf:"mime_nesting_limit"`
+	MIMEBoundary     int           `conf:"mime_boundary_length_limit"`
 
 	CanonicalClasses          []string `conf:"canonical_classes"`
 	SenderCanonicalClasses    []string `conf:"sender_canonical_classes"`
@@ -72,6 +77,7 @@ type worker struct {
 	senderBCC    *table.Maps
 	recipientBCC *table.Maps
 	mapping      mapping
+	checks       checks
 
 	// bounce sends one request to a bounce service.
 	bounce func(ctx context.Context, path string, r *mailproto.BounceRequest) error
@@ -108,6 +114,7 @@ func newWorker(env *service.Env) (*worker, error) {
 	w.senderBCC = open("sender_bcc_maps")
 	w.recipientBCC = open("recipient_bcc_maps")
 	w.mapping = newMapping(&w.set, open)
+	w.checks = newChecks(open)
 	w.trigger = mailclient.NewTriggers("public/"+w.set.QueueService, string(mailproto.TriggerWakeup)).Notify
 	return w, nil
 }
@@ -115,7 +122,7 @@ func newWorker(env *service.Env) (*worker, error) {
 // files are the tables to watch.
 func (w *worker) files() []string {
 	files := w.rewrite.Files()
-	for _, m := range append([]*table.Maps{w.virtualAlias, w.senderBCC, w.recipientBCC}, w.mapping.tables()...) {
+	for _, m := range slices.Concat([]*table.Maps{w.virtualAlias, w.senderBCC, w.recipientBCC}, w.mapping.tables(), w.checks.tables()) {
 		files = append(files, m.Files()...)
 	}
 	return files

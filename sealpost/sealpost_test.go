@@ -80,7 +80,7 @@ func TestCheckNamesTheMistake(t *testing.T) {
 		{"all bad values at once", "default_process_limit = many\nsmtputf8_enable = maybe\nmaximal_queue_lifetime = 5 days", "", 1,
 			[]string{`line 9: parameter default_process_limit: bad value "many": a number`, `line 10: parameter smtputf8_enable: bad value "maybe"`, `line 11: parameter maximal_queue_lifetime: bad value "5 days"`}},
 		{"bad protocol", "inet_protocols = ipv5", "", 1, []string{`main.cf, line 9: parameter inet_protocols: bad value "ipv5": "ipv5" is not one of all, ipv4, ipv6`}},
-		{"table type", "virtual_alias_maps = hashh:/etc/x", "", 0, []string{"line 9: parameter virtual_alias_maps: hashh:/etc/x: unsupported dictionary type: hashh; there are cidr,"}},
+		{"table type", "virtual_alias_maps = hashh:/etc/x", "", 0, []string{"line 9: parameter virtual_alias_maps: hashh:/etc/x: unsupported dictionary type: hashh; there are bbolt,"}},
 		{"table file", "transport_maps = texthash:/nonexistent/x", "", 0, []string{"line 9: parameter transport_maps: texthash:/nonexistent/x: open /nonexistent/x: no such file"}},
 		{"inline table", "transport_maps = inline:{ { a.test = smtp:[b.test], } }", "", 0, nil},
 		{"network", "mynetworks = 127.0.0.0/33", "", 0, []string{`line 9: parameter mynetworks: bad mask length in "127.0.0.0/33"`}},

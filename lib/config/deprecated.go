@@ -87,9 +87,12 @@ var unsupported = []struct{ patterns, instead string }{
 		"mail_spool_directory mailbox_* owner_request_special prepend_delivered_header require_home_directory reset_owner_alias " +
 		"strict_mailbox_ownership sun_mailtool_compatibility stale_lock_time",
 		"there is no local(8) delivery; use virtual_mailbox_domains, or local_transport with an LMTP server"},
-	{"*header_checks *body_checks body_checks_size_limit mime_* disable_mime_input_processing force_mime_input_conversion strict_7bit_headers " +
-		"strict_8bitmime* strict_mime_encoding_domain detect_8bit_encoding_header message_reject_characters message_strip_characters",
-		"headers and bodies are not inspected; use a content_filter"},
+	{"smtp_header_checks smtp_mime_header_checks smtp_nested_header_checks smtp_body_checks " +
+		"lmtp_header_checks lmtp_mime_header_checks lmtp_nested_header_checks lmtp_body_checks",
+		"messages are inspected when they come in; use header_checks and body_checks"},
+	{"force_mime_input_conversion strict_7bit_headers strict_8bitmime* strict_mime_encoding_domain detect_8bit_encoding_header " +
+		"message_reject_characters message_strip_characters",
+		"this is not looked for; use header_checks and body_checks, or a content_filter"},
 	{"address_verify_* unverified_*", "addresses are not probed; list the recipients in relay_recipient_maps or a local table"},
 	{"fast_flush_*", "there is no flush service; use postqueue -f"},
 	{"qmqpd_*", "there is no QMQP server; submit by SMTP or sendmail(1)"},

@@ -61,6 +61,8 @@ type Scanner struct {
 	more    bool // the line before was a piece: this one continues it
 	part    partHeader
 	parts   [][]byte // boundaries of the multiparts that are open, the innermost last
+	// Segment is the number of the part that the last body line is in.
+	Segment int
 	// Exceeded tells that a multipart was not taken apart because of Limits.Nesting.
 	Exceeded bool
 }
@@ -76,6 +78,18 @@ func New(l Limits, sink Sink) *Scanner { return &Scanner{limits: l, sink: sink} 
 
 // InBody reports whether the header of the message is over.
 func (s *Scanner) InBody() bool { return s.body || s.kind != Primary }
+
+// Observe takes note of a header of the message that the caller has read by itself;
+// EndHeader says that there are no more, and whether an empty line ended it. Lines that
+// follow are those of the body.
+func (s *Scanner) Observe(text []byte) {
+	if !s.Plain {
+		s.note(text)
+	}
+}
+
+// EndHeader ends the header of the message, see Observe.
+func (s *Scanner) EndHeader(empty bool) { s.endHeader(empty) }
 
 // Line takes the next line without its end, or a piece of one: with more it goes on.
 // An error is the sink's.
@@ -144,6 +158,7 @@ func (s *Scanner) flush() error {
 // endHeader decides how the text after a header is read.
 func (s *Scanner) endHeader(empty bool) {
 	s.body = true
+	s.Segment++
 	h := s.part
 	s.part = partHeader{}
 	switch {
@@ -240,6 +255,7 @@ func (s *Scanner) boundary(n int, closing bool, text []byte, more bool) error {
 		return err
 	}
 	s.part, s.kind = partHeader{}, Multipart
+	s.Segment++
 	if closing {
 		s.parts, s.body = s.parts[:n], true
 	} else {
