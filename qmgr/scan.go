@@ -105,50 +105,94 @@ const tokenBatch = 16
 
 // scan moves what is due to the active queue and hands it to the loaders. It
 // reads the directory in pieces and stops in the middle when the active queue is
-// full, so neither the number of files nor their order matters.
+// full, so neither the number of files nor their order matters. Mail that comes in
+// while a long scan is under way does not wait for its end.
 func (m *qmgr) scan(s *scanner, f scanFlags) {
-	fresh := s.queue == queue.Incoming
-	tokens := 0
-	putTokens := func() {
-		if fresh && tokens > 0 {
-			m.world.tokens(tokens)
-			tokens = 0
-		}
-	}
-	defer putTokens()
+	run := &scanRun{m: m, s: s, flags: f, fresh: s.queue == queue.Incoming, began: m.world.now()}
+	defer run.putTokens()
 	err := m.queue.Scan(s.queue, func(e queue.Entry) bool {
-		if due := e.ModTime.Add(-timeSlack); !f.all && due.After(m.world.now()) {
-			if fresh {
-				s.postpone(due)
-			}
-			return true
+		if run.fresh && len(s.asked) > 0 {
+			run.newest()
 		}
-		if tokens >= tokenBatch || m.full() {
-			putTokens()
-		}
-		if !m.enter(fresh) {
-			return false
-		}
-		if err := m.queue.Rename(e.ID, s.queue, queue.Active); err != nil {
-			m.leave()
-			if !errors.Is(err, fs.ErrNotExist) {
-				m.log.Warnf("cannot move message %s from %s to active: %v", e.ID, s.queue, err)
-			}
-			return true
-		}
-		tokens++
-		m.loads <- &message{
-			id: e.ID, from: s.queue, mode: e.Mode, flush: f.flush || e.Mode&queue.ModeUnthrottle != 0,
-			activeArrival: m.world.now(),
-		}
-		return true
+		return run.take(e)
 	})
 	if err != nil {
 		m.log.Warnf("scan of the %s queue: %v", s.queue, err)
 	}
-	if fresh {
+	if run.fresh {
 		m.poke() // files that are too young have set a new time
 	}
+}
+
+// scanRun is one scan.
+type scanRun struct {
+	m      *qmgr
+	s      *scanner
+	flags  scanFlags
+	fresh  bool // of the incoming queue
+	began  time.Time
+	tokens int // of flow control, to be given back
+
+	looked time.Time     // when newest looked last
+	cost   time.Duration // how long that took
+}
+
+// newestEvery is the least time between two looks for new mail during a scan, and
+// newestShare how much more time than a look takes must lie between.
+const (
+	newestEvery = 100 * time.Millisecond
+	newestShare = 10
+)
+
+// newest takes what came in since the scan began: a backlog does not hold it up.
+func (r *scanRun) newest() {
+	now := time.Now()
+	if now.Sub(r.looked) < max(newestEvery, newestShare*r.cost) {
+		return
+	}
+	// What is wrong with the directory is said by the scan itself.
+	_ = r.m.queue.Scan(r.s.queue, func(e queue.Entry) bool {
+		return e.ModTime.Before(r.began) || r.take(e)
+	})
+	r.looked = time.Now()
+	r.cost = r.looked.Sub(now)
+}
+
+func (r *scanRun) putTokens() {
+	if r.fresh && r.tokens > 0 {
+		r.m.world.tokens(r.tokens)
+		r.tokens = 0
+	}
+}
+
+// take takes one file. False: the scan is over, because qmgr is leaving.
+func (r *scanRun) take(e queue.Entry) bool {
+	m := r.m
+	if due := e.ModTime.Add(-timeSlack); !r.flags.all && due.After(m.world.now()) {
+		if r.fresh {
+			r.s.postpone(due)
+		}
+		return true
+	}
+	if r.tokens >= tokenBatch || m.full() {
+		r.putTokens()
+	}
+	if !m.enter(r.fresh) {
+		return false
+	}
+	if err := m.queue.Rename(e.ID, r.s.queue, queue.Active); err != nil {
+		m.leave()
+		if !errors.Is(err, fs.ErrNotExist) {
+			m.log.Warnf("cannot move message %s from %s to active: %v", e.ID, r.s.queue, err)
+		}
+		return true
+	}
+	r.tokens++
+	m.loads <- &message{
+		id: e.ID, from: r.s.queue, mode: e.Mode, flush: r.flags.flush || e.Mode&queue.ModeUnthrottle != 0,
+		activeArrival: m.world.now(),
+	}
+	return true
 }
 
 // requeueActive moves everything in the active queue to the incoming queue, due

@@ -7,12 +7,22 @@ import (
 	"runtime/metrics"
 )
 
-// tune sets the garbage collector for a worker: its live heap is a few hundred
+// minProcs is how many goroutines may run at least. One that waits for the disk holds
+// its place until the runtime notices, which it does late with the timer slack that
+// master gives: with a place for each of two processors, two calls of fsync would stop
+// everything else.
+const minProcs = 8
+
+// tune sets the number of goroutines that run at a time; GOMAXPROCS in the environment
+// wins. And it sets the garbage collector for a worker: its live heap is a few hundred
 // kilobytes, so with Go's default a collection would run for every four megabytes
 // of garbage. The heap may grow to heapRoom before the first; a worker with much
 // live memory (thousands of sessions) is collected as usual, so that it does not
 // take several times what it needs. GOGC in the environment wins.
 func tune() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(max(runtime.NumCPU(), minProcs))
+	}
 	if os.Getenv("GOGC") == "" {
 		adjustGC()
 	}
