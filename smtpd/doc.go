@@ -53,6 +53,21 @@
 // exclusion of the ciphers of TLSv1.3, log levels above 2, raw public keys. The
 // log has no digest of signatures, and their algorithm only with TLSv1.3.
 //
+// # POLICY SERVICES
+//
+// A policy server is asked in lines name=value, and answers with "action=" and what a
+// value of an access table may be. It is told the command, the client, the server's
+// address, sender and recipient, their number, the queue id, the size, the user of AUTH,
+// the client's certificate, the cipher, and whether the sender asked for REQUIRETLS
+// (requiretls=yes or no, the last attribute, which Postfix has not). instance is the same
+// in all requests about one message. Grey lists and SPF checkers for Postfix work as
+// they are.
+//
+// Settings of one service stand in braces after its endpoint:
+// check_policy_service { unix:private/spf, timeout=10s, { default_action = DUNNO } }.
+// A server that does not answer in time, twice, has failed: the log names it, and
+// the default action is taken.
+//
 // # AUTHENTICATION
 //
 // With smtpd_sasl_auth_enable = yes clients can say AUTH (RFC 4954). Who they are is
@@ -112,6 +127,8 @@
 //     check_sender_access, check_recipient_access, check_etrn_access,
 //     check_ccert_access, each with TYPE:TABLE after it: what an access table says
 //     (ACCESS TABLES).
+//   - check_policy_service, with inet:host:port or unix:path after it: what a policy server
+//     says (POLICY SERVICES).
 //   - permit_sasl_authenticated: permit clients that said AUTH. check_sasl_access,
 //     with TYPE:TABLE after it: an access table about the user's name.
 //   - reject_sender_login_mismatch: refuse a sender that smtpd_sender_login_maps
@@ -214,6 +231,11 @@
 //   - smtpd_starttls_timeout (300s, under stress 10s): time for a handshake.
 //   - smtpd_tls_loglevel (0), smtpd_tls_received_header (no): what is said about it.
 //   - requiretls_enable (yes): announce and take REQUIRETLS.
+//   - smtpd_policy_service_timeout (100s), smtpd_policy_service_try_limit (2),
+//     smtpd_policy_service_retry_delay (1s), smtpd_policy_service_default_action
+//     (451 4.3.5 Server configuration problem), smtpd_policy_service_policy_context
+//     (empty), smtpd_policy_service_max_idle (300s), smtpd_policy_service_max_ttl
+//     (1000s), smtpd_policy_service_request_limit (0).
 //   - smtpd_sasl_auth_enable (no), smtpd_sasl_type (cyrus; dovecot is what there is),
 //     smtpd_sasl_path (smtpd), smtpd_sasl_service (smtp): AUTH, and who decides.
 //   - smtpd_tls_auth_only (no), smtpd_sasl_security_options (noanonymous),

@@ -84,6 +84,8 @@ type restriction struct {
 	run  func(ctx context.Context, a *access, r *restriction) result
 	list []restriction // with a restriction class
 	maps *table.Maps   // with an access table
+	// policy is the service of check_policy_service.
+	policy *policyService
 }
 
 // A restrictionRow describes a restriction by its name. Rows of access tables,
@@ -95,6 +97,8 @@ type restrictionRow struct {
 	run  func(ctx context.Context, a *access, r *restriction) result
 	// table: the argument is an access table.
 	table bool
+	// service: the argument is a policy service.
+	service bool
 	// relay: a list with this restriction does not make an open relay.
 	relay bool
 }
@@ -125,13 +129,14 @@ var oldNames = map[string]string{
 
 // compiler reads restriction lists.
 type compiler struct {
+	config  *config.Config
 	classes map[string]string // name and value of restriction classes
 	open    func(param, spec string) *table.Maps
 	warnf   func(format string, args ...any)
 }
 
 func newCompiler(c *config.Config, names []string, open func(param, spec string) *table.Maps, warnf func(string, ...any)) (*compiler, error) {
-	k := &compiler{classes: map[string]string{}, open: open, warnf: warnf}
+	k := &compiler{config: c, classes: map[string]string{}, open: open, warnf: warnf}
 	for _, name := range names {
 		value, err := c.Expand("$" + name)
 		if err != nil {
@@ -184,6 +189,14 @@ func (k *compiler) words(param string, words []string, depth int) ([]restriction
 		if row.table {
 			r.maps = k.open(param, r.arg)
 		}
+		if row.service {
+			p, err := newPolicyService(k.config, r.arg)
+			if err != nil {
+				k.warnf("parameter %s: check_policy_service: %v; mail will be refused with 451 4.3.5", param, err)
+				r.run = misconfigured
+			}
+			r.policy = p
+		}
 		list = append(list, r)
 	}
 	return list, nil
@@ -195,7 +208,7 @@ func unknownRestriction(_ context.Context, a *access, r *restriction) result {
 }
 
 func misconfigured(_ context.Context, a *access, r *restriction) result {
-	a.s.log.Warnf("restriction %s lacks its argument", r.name)
+	a.s.log.Warnf("restriction %s lacks its argument, or it makes no sense: %s", r.name, r.arg)
 	return configError()
 }
 

@@ -36,6 +36,7 @@ func restrictionTable() []restrictionRow {
 		{name: "check_recipient_access", args: 1, table: true, run: checkAccess(rcptSubject)},
 		{name: "check_etrn_access", args: 1, table: true, run: checkAccess(etrnSubject)},
 		{name: "check_ccert_access", args: 1, table: true, run: checkAccess(certSubject)},
+		{name: "check_policy_service", args: 1, service: true, run: checkPolicy},
 		{name: "permit_tls_all_clientcerts", run: permitTrustedCert},
 		{name: "permit_tls_clientcerts", run: permitKnownCert},
 		{name: "reject_unauth_destination", run: rejectUnauthDestination, relay: true},

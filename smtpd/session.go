@@ -26,6 +26,9 @@ type session struct {
 	// standAlone: sendmail -bs on standard input; no access control.
 	standAlone bool
 
+	number uint64 // unique in the worker
+	began  time.Time
+
 	client  client
 	secured *tlsconn.Connection // nil in the clear
 	where   string              // the last command, for the log
@@ -60,7 +63,7 @@ var errQuit = errors.New("session ends")
 func (srv *server) serve(ctx context.Context, svc *service.Session) {
 	s := &session{
 		srv: srv, p: srv.normal, log: svc.Log, conn: smtpio.NewConn(svc.Conn),
-		standAlone: srv.env.StandAlone, where: "CONNECT", protocol: "SMTP",
+		standAlone: srv.env.StandAlone, where: "CONNECT", protocol: "SMTP", number: svc.Number, began: srv.now(),
 	}
 	if svc.Stress {
 		s.p = srv.stress

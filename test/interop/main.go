@@ -36,7 +36,7 @@ const patience = 90 * time.Second
 var peers = map[string]string{
 	"swaks": "swaks", "s-nail": "s-nail", python: "python3", "pflogsumm": "pflogsumm",
 	"/usr/lib/postfix/sbin/master": "postfix", "smtp-source": "postfix", "openssl": "openssl", "sslscan": "sslscan",
-	"unbound": "unbound nsd ldnsutils", "dovecot": "dovecot-lmtpd",
+	"unbound": "unbound nsd ldnsutils", "dovecot": "dovecot-lmtpd", "postgrey": "postgrey",
 	"mta-sts-daemon": "postfix-mta-sts-resolver", "psql": "postgresql", "mariadbd": "mariadb-server", "slapd": "slapd", "redis-server": "redis-server",
 	"memcached": "memcached", "sqlite3": "sqlite3", "getent": "libc-bin",
 }
@@ -76,7 +76,7 @@ func main() {
 		fatal(err)
 	}
 	for _, s := range slices.Concat(submitScenarios, relayScenarios, queueScenarios, mixedScenarios, logScenarios,
-		configScenarios, tlsScenarios, tlsOutScenarios, stsScenarios, databaseScenarios, saslScenarios, tableScenarios) {
+		configScenarios, tlsScenarios, tlsOutScenarios, stsScenarios, databaseScenarios, saslScenarios, tableScenarios, policyScenarios) {
 		if match.MatchString(s.name) && ctx.Err() == nil {
 			r.run(ctx, s)
 		}
