@@ -32,6 +32,7 @@ var owners = map[string]string{
 	"github.com/miekg/dns":           "lib/dns",
 	"golang.org/x/net/idna":          "lib/idn",
 	"github.com/emersion/go-message": "bounce",
+	"github.com/emersion/go-smtp":    "test/interop",
 	"go.etcd.io/bbolt":               "lib/store",
 	"github.com/hashicorp/go-hclog":  "lib/maillog",
 	"github.com/dlclark/regexp2/v2":  "lib/table",
