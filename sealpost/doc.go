@@ -20,26 +20,43 @@ of Postfix, which log readers know.
     in main.cf and master.cf, parameters that are set but have no effect, missing
     programs, and which DNS servers are believed about DNSSEC. The exit status is
     1 when the system would not start.
+
   - start: check what would keep the system from running, tidy up what a crash may
     have left in the queue, start master(8) and wait until it is up.
+
   - start-fg: like start, but become the master process in the foreground; as
     process 1 of a container in its init mode. For service supervisors.
+
   - stop: end the system. Daemons have 3 seconds to leave; what is still there
     after 5 seconds is killed.
+
   - abort: like stop, without waiting.
+
   - drain: end master alone. The daemons take no new work, finish what they have
     begun and leave.
+
   - reload: check the configuration, then make it effective. No connection is
     refused and no session without need interrupted.
+
   - flush: attempt to deliver every deferred message now.
+
   - status: tell whether the system runs (exit status 0) or not (1), and what each
     daemon is doing: process id, sessions, counters.
+
   - verbose SERVICE LEVEL: change how much one running service logs, for example
     "sealpost verbose cleanup 1"; 0 is quiet. SERVICE is a name or name/type as in
     master.cf, or the name of a program, as "sealpost status" shows both. It lasts
     until the service is replaced.
+
   - logrotate: rename maillog_file with the suffix maillog_file_rotate_suffix,
     begin a new one, and compress the old one with maillog_file_compressor.
+
+  - survey [-j] [LOGFILE ...]: read mail logs, also compressed ones, or standard input, and
+    print for each domain what became of messages whose senders asked for REQUIRETLS:
+    delivered as asked (requiretls), without a certificate that matches (nocertmatch),
+    without an MX record that is authentic (nosecuremx), to a server without REQUIRETLS
+    (none), without TLS (nostarttls), or not delivered, and why. Each attempt counts.
+    Logs of Postfix 3.12 are read too. -j: as JSON.
 
 # OPTIONS
 

@@ -15,7 +15,7 @@ import (
 	"sealpost/lib/service"
 )
 
-const usage = "usage: sealpost [-Dv] [-c config_dir] check|start|start-fg|stop|abort|drain|reload|flush|status|logrotate|verbose SERVICE LEVEL"
+const usage = "usage: sealpost [-Dv] [-c config_dir] check|start|start-fg|stop|abort|drain|reload|flush|status|logrotate|verbose SERVICE LEVEL|survey [-j] [LOGFILE...]"
 
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
@@ -73,6 +73,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 		fmt.Fprintf(stderr, "sealpost: fatal: %v\n%s\n", err, usage)
 		return 1
+	}
+	if rest[0] == "survey" {
+		return survey(rest[1:], os.Stdin, stdout, stderr)
 	}
 	verb, ok := verbs[rest[0]]
 	if !ok {

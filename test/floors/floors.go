@@ -18,7 +18,7 @@ const module = "sealpost/"
 // floors are the packages of lib/, the lowest floor first, each from left to
 // right. A package below another one stands directly to its right.
 var floors = [][]string{
-	{"sendopts", "ehlo", "getopt", "filelock", "atomicfile", "confline", "netstring", "policyclient"},
+	{"sendopts", "ehlo", "getopt", "filelock", "atomicfile", "confline", "netstring", "policyclient", "logread"},
 	{"attr", "record", "dsn", "mailproto", "submit", "address", "idn", "header", "mime", "bouncetext", "maillog", "certname", "sasl"},
 	{"config", "store", "table", "dbclient", "dbtypes", "queue", "mailbox"},
 	{"dns", "dane", "mtasts", "smtpio", "route", "smtpclient"},

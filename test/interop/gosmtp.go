@@ -117,7 +117,7 @@ func requiring(ctx context.Context, s *stage) (ours *system, f tlsFiles, with, w
 		"smtpd_tls_security_level": "may", "smtpd_tls_chain_files": f.server,
 		"smtp_tls_security_level": "secure", "smtp_tls_CAfile": f.ca, "smtp_tls_secure_cert_match": "mx.ours.test",
 		"smtp_requiretls_policy": "enforce",
-		"transport_maps": fmt.Sprintf("inline:{ { with.test = smtp:%s }, { without.test = smtp:%s } }", nexthop(with), nexthop(without)),
+		"transport_maps":         fmt.Sprintf("inline:{ { with.test = smtp:%s }, { without.test = smtp:%s } }", nexthop(with), nexthop(without)),
 	})
 	if err == nil {
 		err = ours.Start(ctx)
@@ -158,7 +158,7 @@ func requireTLSToGoSMTP(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(contains("the notification", bounce, "no server was found that supports REQUIRETLS"), lacks("the notification", bounce, "the secret"))
+	return errors.Join(contains("the notification", strings.Join(strings.Fields(bounce), " "), "no server was found that supports REQUIRETLS"), lacks("the notification", bounce, "the secret"))
 }
 
 func requireTLSFromGoSMTP(ctx context.Context, s *stage) error {
