@@ -47,6 +47,8 @@ type Reader struct {
 	base     int64
 	pointers int
 	ended    bool
+	// Raw: pointer records are not followed (postcat -r).
+	Raw bool
 }
 
 // NewReader returns a reader that begins at a file offset. Release gives its
@@ -86,6 +88,9 @@ func (r *Reader) Read() (Rec, error) {
 		switch rec.Type {
 		case record.Pad:
 		case record.Pointer:
+			if r.Raw {
+				continue
+			}
 			if err := r.follow(rec); err != nil {
 				return Rec{}, err
 			}
