@@ -165,6 +165,13 @@ func inspect(ctx context.Context, m, tools *system, files map[string]string) err
 			if err != nil {
 				return err
 			}
+			ours, err := run(ctx, nil, append([]string{"env", "TZ=UTC", filepath.Join(m.Bin, "postcat"), "-c", tools.ConfigDir}, args...)...)
+			if err != nil {
+				return err
+			}
+			if err := same(fmt.Sprintf("postcat %q", args), ours, out); err != nil {
+				return err
+			}
 			if err := contains("postcat", out, "*** ENVELOPE RECORDS ", "sender: alice@sender.test\n", "recipient: bob@mx.test\n",
 				"*** MESSAGE CONTENTS ", "\nTo: Bob <bob@mx.test>\n", texts[2].text+texts[3].text, "*** MESSAGE FILE END ",
 				"named_attribute: envelope_id=id+1\n", "named_attribute: notify_flags=", "named_attribute: encoding=8bit\n"); err != nil {
