@@ -35,7 +35,6 @@ func (m *message) flushHeader() {
 	if value != name+1 { // "Subject : x"
 		n := copy(text[name:], text[value-1:])
 		text = text[:name+n]
-		value = name + 1
 	}
 	if text = m.checkHeader(text, name); text == nil {
 		m.header = m.header[:0]

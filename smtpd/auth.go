@@ -187,7 +187,7 @@ func (d *authDialog) run(ctx context.Context) (outcome, error) {
 		return d.unavailable(err), nil
 	}
 	if !slices.Contains(offered, d.request.Mechanism) {
-		return d.refuse(sasl.ErrMechanism.Error()), nil
+		return d.refuse("Invalid authentication mechanism"), nil
 	}
 	if d.request.HasInitial && !validResponse(d.request.Initial, true) {
 		return d.refuse("Invalid base64 data in initial response"), nil

@@ -30,9 +30,6 @@ var (
 	ErrProtocol    = errors.New("authentication service: protocol error")
 )
 
-// ErrMechanism is a mechanism that is not offered to this client.
-var ErrMechanism = errors.New("Invalid authentication mechanism") //nolint:staticcheck // Postfix's words for the client
-
 // Properties are what a mechanism is and is not safe against.
 type Properties uint8
 
