@@ -16,7 +16,7 @@
 //
 // The new table is written beside the old one and put in its place when it is complete
 // and on disk: a daemon sees the old table or the new one, and notices the new one by
-// itself. Commands that write tables of one directory wait for each other. The files of
+// itself. Commands that write one table wait for each other. The files of
 // Postfix's own libraries (file.db, file.lmdb, file.cdb) are neither read nor written.
 //
 // The command postalias does the same with files in the format of aliases(5), and

@@ -89,7 +89,7 @@ type login struct{ method, user string }
 // takesAuth reports whether the client may use AUTH now.
 func (s *session) takesAuth() bool {
 	return s.p.auth != nil && !s.standAlone && !s.noAuth && !s.discard.Has(ehlo.Auth) &&
-		(s.secured != nil || !s.p.sasl.TLSOnly)
+		(s.secured != nil || !s.p.sasl.TLSOnly && !s.needTLS())
 }
 
 // announced are the mechanisms for the reply to EHLO.

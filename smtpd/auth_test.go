@@ -144,6 +144,7 @@ func TestAuthAnnounced(t *testing.T) {
 	}{
 		{"default", nil, allMechanisms, allMechanisms},
 		{"TLS only", []string{"smtpd_tls_auth_only=yes"}, "", allMechanisms},
+		{"TLS is demanded", []string{"smtpd_tls_security_level=encrypt"}, "", allMechanisms},
 		{"no plain text in the clear", []string{"smtpd_sasl_security_options=noanonymous,noplaintext", "smtpd_sasl_tls_security_options=noanonymous"},
 			"250-AUTH CRAM-MD5|", allMechanisms},
 		{"filter", []string{"smtpd_sasl_mechanism_filter=plain, cram-md5"}, "250-AUTH PLAIN CRAM-MD5|", "250-AUTH PLAIN CRAM-MD5|"},

@@ -16,7 +16,6 @@ import (
 	"go.etcd.io/bbolt"
 
 	"sealpost/lib/atomicfile"
-	"sealpost/lib/filelock"
 )
 
 // Entry is a key and its value.
@@ -28,9 +27,6 @@ type Entry struct{ Key, Value string }
 // is intact.
 func Build(ctx context.Context, name string, entries []Entry, perm fs.FileMode) error {
 	return replace(ctx, name, perm, func(tmp *os.File) error {
-		if err := tmp.Truncate(0); err != nil {
-			return err
-		}
 		return write(tmp, func(db *bbolt.DB) error { return fill(db, entries) })
 	})
 }
@@ -55,9 +51,6 @@ func (c *Change) Delete(key string) error { return c.b.Delete([]byte(key)) }
 // changes.
 func Update(ctx context.Context, name string, create bool, perm fs.FileMode, fn func(*Change) error) error {
 	return replace(ctx, name, perm, func(tmp *os.File) error {
-		if err := tmp.Truncate(0); err != nil {
-			return err
-		}
 		old, err := os.Open(name + Suffix)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && create:
@@ -86,30 +79,28 @@ func Update(ctx context.Context, name string, create bool, perm fs.FileMode, fn 
 }
 
 // replace has fn write the new table into a temporary file, which then takes the
-// table's place. The temporary file has the same name each time: what a killed
-// program leaves behind is used by the next.
+// table's place, one writer after the other. A link in the table's place is replaced,
+// not followed.
 func replace(ctx context.Context, name string, perm fs.FileMode, fn func(tmp *os.File) error) (err error) {
 	path := name + Suffix
-	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target
-	}
-	dir, err := os.Open(filepath.Dir(path))
+	dir, base := filepath.Split(path)
+	unlock, err := lockWriters(ctx, dir+"."+base+".lock")
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
-	if err := filelock.Lock(ctx, dir, filelock.Exclusive); err != nil {
-		return err
+	defer unlock()
+	if dir == "" {
+		dir = "."
 	}
-	tmp, err := os.OpenFile(filepath.Join(dir.Name(), "."+filepath.Base(path)+".tmp"), os.O_RDWR|os.O_CREATE, 0o600)
+	tmp, err := os.CreateTemp(dir, "."+base+".*")
 	if err != nil {
 		return err
 	}
 	defer func() {
-		tmp.Close()
 		if err != nil {
 			os.Remove(tmp.Name())
 		}
+		tmp.Close()
 	}()
 	if err := fn(tmp); err != nil {
 		return err
@@ -123,12 +114,12 @@ func replace(ctx context.Context, name string, perm fs.FileMode, fn func(tmp *os
 	if err := os.Rename(tmp.Name(), path); err != nil {
 		return err
 	}
-	return atomicfile.SyncDir(dir.Name())
+	return atomicfile.SyncDir(dir)
 }
 
 // inherit gives the new file the mode and the owner of the old one, or perm.
 func inherit(tmp *os.File, path string, perm fs.FileMode) error {
-	if st, err := os.Stat(path); err == nil {
+	if st, err := os.Lstat(path); err == nil && st.Mode().IsRegular() {
 		perm = st.Mode().Perm()
 		uid, gid := owner(st)
 		if mine, err := tmp.Stat(); err != nil {
@@ -142,7 +133,7 @@ func inherit(tmp *os.File, path string, perm fs.FileMode) error {
 
 // write runs fn on a database in the file and adds the trailer.
 func write(tmp *os.File, fn func(*bbolt.DB) error) (err error) {
-	db, err := bbolt.Open(tmp.Name(), 0o600, &bbolt.Options{NoFreelistSync: true, NoSync: true, NoGrowSync: true,
+	db, err := bbolt.Open(tmp.Name(), 0o600, &bbolt.Options{OpenFile: sameFile(tmp), NoFreelistSync: true, NoSync: true, NoGrowSync: true,
 		FreelistType: bbolt.FreelistMapType})
 	if err != nil {
 		return err

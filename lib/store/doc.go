@@ -4,7 +4,8 @@
 // A file is written once and never changed: a new one is written beside it, made
 // durable and renamed over it. So a reader sees the old table or the new one, takes no
 // lock that a writer waits for, and needs no look at the file between two look-ups.
-// Programs that write the tables of one directory wait for each other.
+// Programs that write one table wait for each other. Locks of other users, who can lock
+// whatever they can read, hold up neither readers nor writers.
 //
 // The file is a bbolt database with one bucket, followed by a trailer with the length
 // and the CRC-32C of all before it:

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -41,12 +43,15 @@ func Open(name string) (*Store, error) {
 		}
 		return nil, err
 	}
-	_, err = verify(f)
-	f.Close()
+	defer f.Close()
+	size, err := verify(f)
 	if err != nil {
 		return nil, fmt.Errorf("database %s is %w", path, err)
 	}
-	db, err := openBolt(path)
+	db, err := openBolt(f)
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		db, err = openCopy(f, size)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("database %s is %w (%v)", path, ErrDamaged, err)
 	}
@@ -63,12 +68,39 @@ func absent(name string, err error) error {
 	return fmt.Errorf("%w: run postmap %s, or postalias for a file of aliases", err, name)
 }
 
-// openBolt maps a file that was verified. Nobody holds another lock of it: it was
-// complete before it had this name.
-func openBolt(path string) (db *bbolt.DB, err error) {
+// openBolt maps a file that was verified. bbolt wants a lock of it, which nobody of ours
+// holds, since the file was complete before it had its name; ErrTimeout says that
+// somebody else does.
+func openBolt(f *os.File) (db *bbolt.DB, err error) {
 	defer rescue(&err)
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	return bbolt.Open(path, 0, &bbolt.Options{ReadOnly: true, Timeout: time.Second})
+	return bbolt.Open(f.Name(), 0, &bbolt.Options{ReadOnly: true, Timeout: time.Millisecond, OpenFile: sameFile(f)})
+}
+
+// openCopy is openBolt on a copy in memory: any user who can read a file can lock it, and
+// that must not keep daemons from reading it.
+func openCopy(f *os.File, size int64) (*bbolt.DB, error) {
+	fd, err := unix.MemfdCreate("table", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	memory := os.NewFile(uintptr(fd), f.Name())
+	defer memory.Close()
+	if _, err := io.Copy(memory, io.NewSectionReader(f, 0, size)); err != nil {
+		return nil, err
+	}
+	return openBolt(memory)
+}
+
+// sameFile has bbolt open the file that f is, whatever has its name by now.
+func sameFile(f *os.File) func(string, int, fs.FileMode) (*os.File, error) {
+	return func(name string, _ int, _ fs.FileMode) (*os.File, error) {
+		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return nil, os.NewSyscallError("dup", err)
+		}
+		return os.NewFile(uintptr(fd), name), nil
+	}
 }
 
 // rescue turns a panic into an error: bbolt panics on pages that make no sense, and so

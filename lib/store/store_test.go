@@ -12,6 +12,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"sealpost/lib/filelock"
 )
 
 func build(t testing.TB, name string, rows map[string]string) {
@@ -218,6 +221,83 @@ func TestReadersAndWriters(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestPlantedFiles: what somebody else put where the table or its temporary file goes is
+// neither written through nor kept.
+func TestPlantedFiles(t *testing.T) {
+	for _, at := range []string{".t" + Suffix + ".tmp", ".t" + Suffix + ".lock", "t" + Suffix} {
+		for _, plant := range []struct {
+			name string
+			do   func(victim, path string) error
+		}{{"symbolic link", os.Symlink}, {"hard link", os.Link}} {
+			dir := t.TempDir()
+			victim := filepath.Join(t.TempDir(), "victim")
+			if err := os.WriteFile(victim, []byte("precious"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := plant.do(victim, filepath.Join(dir, at)); err != nil {
+				t.Fatal(err)
+			}
+			name := filepath.Join(dir, "t")
+			build(t, name, some(10))
+			if b, err := os.ReadFile(victim); string(b) != "precious" || err != nil {
+				t.Errorf("%s at %s: the victim is now %d bytes, %v", plant.name, at, len(b), err)
+			}
+			if st, err := os.Lstat(name + Suffix); err != nil || !st.Mode().IsRegular() {
+				t.Errorf("%s at %s: the table is %v, %v", plant.name, at, st, err)
+			}
+			if got := all(t, open(t, name)); len(got) != 10 {
+				t.Errorf("%s at %s: %d entries", plant.name, at, len(got))
+			}
+		}
+	}
+}
+
+// TestLocksOfOthers: who can read a directory and a table can lock both; that stops
+// neither writers nor readers.
+func TestLocksOfOthers(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "t")
+	build(t, name, some(10))
+	for _, path := range []string{dir, name + Suffix} {
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := filelock.TryLock(f, filelock.Exclusive); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := all(t, open(t, name)); len(got) != 10 {
+		t.Errorf("a reader sees %d entries", len(got))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := Build(ctx, name, []Entry{{"a", "b"}}, 0o644); err != nil {
+		t.Errorf("a writer: %v", err)
+	}
+}
+
+// TestWritersWait: of two who change one table at once, neither loses anything.
+func TestWritersWait(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "t")
+	const writers, rounds = 4, 10
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for i := range rounds {
+				if err := Update(context.Background(), name, true, 0o644, func(c *Change) error { return c.Put(fmt.Sprint(w, "-", i), "x") }); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := len(all(t, open(t, name))); n != writers*rounds {
+		t.Errorf("%d entries, want %d", n, writers*rounds)
+	}
 }
 
 func TestNotThere(t *testing.T) {
