@@ -54,7 +54,7 @@ func appendMail(b []byte, e *envelope, f *smtpclient.Features, v reqtls.Verdict)
 	if f.Has(smtpclient.ExtDSN) {
 		if e.id != "" {
 			b = append(b, " ENVID="...)
-			b = appendXtext(b, e.id)
+			b = dsn.AppendXtext(b, e.id)
 		}
 		ret := e.ret
 		if v.HeadersOnly {
@@ -89,7 +89,7 @@ func appendRcpt(b []byte, addr string, r *mailproto.Recipient, f *smtpclient.Fea
 			b = appendOrcpt(b, r.OrigRcpt, f.Has(smtpclient.ExtSMTPUTF8))
 		} else if r.OrigAddr != "" {
 			b = append(b, " ORCPT=rfc822;"...)
-			b = appendXtext(b, address.Quote(r.OrigAddr))
+			b = dsn.AppendXtext(b, address.Quote(r.OrigAddr))
 		}
 		if r.Notify != 0 {
 			b = append(b, " NOTIFY="...)
@@ -146,20 +146,6 @@ func appendNotify(b []byte, n dsn.Notify) []byte {
 	return b
 }
 
-const hexDigits = "0123456789ABCDEF"
-
-// appendXtext encodes as RFC 3461 §4.
-func appendXtext(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c > '~' || c == '+' || c == '=' {
-			b = append(b, '+', hexDigits[c>>4], hexDigits[c&15])
-		} else {
-			b = append(b, c)
-		}
-	}
-	return b
-}
-
 // appendOrcpt encodes "type;address". An address of type utf-8 goes as it is to a
 // server with SMTPUTF8, and as \x{HEX} to others (RFC 6533 §3).
 func appendOrcpt(b []byte, s string, utf8OK bool) []byte {
@@ -167,9 +153,9 @@ func appendOrcpt(b []byte, s string, utf8OK bool) []byte {
 	if !ok {
 		kind, addr = "rfc822", s
 	}
-	b = append(appendXtext(b, kind), ';')
+	b = append(dsn.AppendXtext(b, kind), ';')
 	if !strings.EqualFold(kind, "utf-8") {
-		return appendXtext(b, addr)
+		return dsn.AppendXtext(b, addr)
 	}
 	for _, r := range addr {
 		switch {

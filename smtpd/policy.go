@@ -9,6 +9,7 @@ import (
 
 	"sealpost/lib/config"
 	"sealpost/lib/confline"
+	"sealpost/lib/dsn"
 	"sealpost/lib/policyclient"
 	"sealpost/lib/tlsconn"
 )
@@ -157,24 +158,11 @@ func (s *session) policyTLS() []string {
 		if leaf := c.Facts.Leaf(); leaf != nil {
 			whole, key = tlsconn.Fingerprints(leaf, s.p.starttls.Digest)
 			if c.Facts.Peer.Trusted {
-				subject, issuer = encodeXtext(leaf.Subject.CommonName), encodeXtext(tlsconn.IssuerName(leaf))
+				subject = string(dsn.AppendXtext(nil, leaf.Subject.CommonName))
+				issuer = string(dsn.AppendXtext(nil, tlsconn.IssuerName(leaf)))
 			}
 		}
 	}
 	return []string{"ccert_subject", subject, "ccert_issuer", issuer, "ccert_fingerprint", whole, "ccert_pubkey_fingerprint", key,
 		"encryption_protocol", protocol, "encryption_cipher", cipher, "encryption_keysize", bits, "tls_sni", sni}
-}
-
-// encodeXtext is RFC 3461 §4: "+", "=" and what is not printable as +XX.
-func encodeXtext(s string) string {
-	const digits = "0123456789ABCDEF"
-	var b strings.Builder
-	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c > '~' || c == '+' || c == '=' {
-			b.Write([]byte{'+', digits[c>>4], digits[c&15]})
-		} else {
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
 }

@@ -182,10 +182,10 @@ func (s *Scanner) note(text []byte) {
 	switch name = bytes.TrimRight(name, " \t"); {
 	case len(name) == len("Content-Type") && strings.EqualFold(string(name), "Content-Type"):
 		if s.part.ctype == "" {
-			s.part.ctype, s.part.boundary = contentType(unfold(value))
+			s.part.ctype, s.part.boundary = ContentType(unfold(value))
 		}
 	case len(name) == len("Content-Transfer-Encoding") && strings.EqualFold(string(name), "Content-Transfer-Encoding"):
-		word := strings.ToLower(firstWord(unfold(value)))
+		word := strings.ToLower(FirstWord(unfold(value)))
 		s.part.encoded = word == "base64" || word == "quoted-printable"
 	}
 }
@@ -194,11 +194,12 @@ func unfold(value []byte) string {
 	return strings.TrimSpace(strings.ReplaceAll(string(value), "\n", ""))
 }
 
-// contentType reads the value of Content-Type, also one that a strict parser refuses.
-func contentType(value string) (ctype, boundary string) {
+// ContentType reads the value of a Content-Type header, also one that a strict parser
+// refuses. The type is in lower case.
+func ContentType(value string) (ctype, boundary string) {
 	ctype, params, _ := stdmime.ParseMediaType(value)
 	if ctype == "" {
-		ctype = strings.ToLower(firstWord(value))
+		ctype = strings.ToLower(FirstWord(value))
 	}
 	if boundary = params["boundary"]; boundary == "" {
 		boundary = looseBoundary(value)
@@ -206,8 +207,8 @@ func contentType(value string) (ctype, boundary string) {
 	return ctype, boundary
 }
 
-// firstWord is the first word of a value: up to white space, ";" or a comment.
-func firstWord(s string) string {
+// FirstWord is the first word of a value: up to white space, ";" or a comment.
+func FirstWord(s string) string {
 	if i := strings.IndexAny(s, " \t;("); i >= 0 {
 		s = s[:i]
 	}
@@ -226,7 +227,7 @@ func looseBoundary(value string) string {
 			rest, _, _ = strings.Cut(quoted, `"`)
 			return rest
 		}
-		return firstWord(rest)
+		return FirstWord(rest)
 	}
 	return ""
 }

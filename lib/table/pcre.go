@@ -13,14 +13,19 @@ import (
 // the pattern mean nothing, A only at the start, U the shortest match, E and X nothing
 // that would make a difference here.
 func openPCRE(env Env, spec, name string) (Table, error) {
+	return openExpressions(env, spec, name, patternParser{env: env, title: "pcre", cut: cutPCRE})
+}
+
+// openExpressions opens a table of regular expressions of either kind.
+func openExpressions(env Env, spec, name string, p patternParser) (Table, error) {
 	rules, files, err := source(env, spec, name)
 	if err != nil {
 		return nil, err
 	}
-	syntax := patternSyntax{"pcre map", "ignoring ENDIF without matching IF"}
+	syntax := patternSyntax{p.title + " map", "ignoring ENDIF without matching IF"}
 	return &patternTable[string]{
 		base:  base{spec: spec, files: files},
-		rules: compile(env, syntax, name, rules, patternParser{env: env, title: "pcre", cut: cutPCRE}.parse),
+		rules: compile(env, syntax, name, rules, p.parse),
 		parse: func(key string) (string, bool) { return key, true },
 	}, nil
 }

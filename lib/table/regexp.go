@@ -15,16 +15,7 @@ import (
 // and do not distinguish case; flag i toggles that, m makes ^ and $ match at
 // line ends, x toggles to basic regular expressions. $1, ${1} and $(1) in RESULT stand for what ( ) matched, $$ for $.
 func openRegexp(env Env, spec, name string) (Table, error) {
-	rules, files, err := source(env, spec, name)
-	if err != nil {
-		return nil, err
-	}
-	syntax := patternSyntax{"regexp map", "ignoring ENDIF without matching IF"}
-	return &patternTable[string]{
-		base:  base{spec: spec, files: files},
-		rules: compile(env, syntax, name, rules, patternParser{env: env, title: "regexp", cut: cutRegexp, except: true}.parse),
-		parse: func(key string) (string, bool) { return key, true },
-	}, nil
+	return openExpressions(env, spec, name, patternParser{env: env, title: "regexp", cut: cutRegexp, except: true})
 }
 
 // exprCond is "/a/" or "/a/!/b/".

@@ -12,8 +12,9 @@ package mime7
 
 import (
 	"bytes"
-	"mime"
 	"strings"
+
+	"sealpost/lib/mime"
 )
 
 const (
@@ -214,51 +215,15 @@ func (c *Converter) endOfLine() {
 	value = strings.TrimSpace(value)
 	if c.dropping {
 		if c.head.encoding == "" {
-			c.head.encoding = strings.ToLower(token(value))
+			c.head.encoding = strings.ToLower(mime.FirstWord(value))
 			if value == "" {
 				c.head.encoding = "7bit"
 			}
 		}
 	} else if c.head.ctype == "" {
-		ctype, params, _ := mime.ParseMediaType(value)
-		if ctype == "" {
-			ctype = strings.ToLower(token(value))
-		}
-		c.head.ctype = ctype
-		c.head.boundary = params["boundary"]
-		if c.head.boundary == "" {
-			c.head.boundary = looseBoundary(value)
-		}
+		c.head.ctype, c.head.boundary = mime.ContentType(value)
 	}
 	c.keeping, c.dropping = false, false
-}
-
-// token is the first word of a header value: up to white space, ";" or a comment.
-func token(s string) string {
-	if i := strings.IndexAny(s, " \t;("); i >= 0 {
-		s = s[:i]
-	}
-	return s
-}
-
-// looseBoundary finds a boundary that a strict parser does not.
-func looseBoundary(value string) string {
-	const name = "boundary="
-	i := 0
-	for ; ; i++ {
-		if i+len(name) > len(value) {
-			return ""
-		}
-		if strings.EqualFold(value[i:i+len(name)], name) {
-			break
-		}
-	}
-	rest := value[i+len(name):]
-	if strings.HasPrefix(rest, `"`) {
-		rest, _, _ = strings.Cut(rest[1:], `"`)
-		return rest
-	}
-	return token(rest)
 }
 
 // flushHeader ends a header: it writes the encoding of the part and decides what
