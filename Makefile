@@ -4,7 +4,7 @@
 # make test      all tests (TESTFLAGS=-race, PKG=./smtpd/... narrow it down)
 # make interop   tests with other mail software, where it is installed
 # make bench     figures against a peer measured in the same run
-# make fuzz      every fuzz target for FUZZTIME
+# make fuzz      every fuzz target, FUZZTIME inputs each
 # make man       manual pages from the package comments into docs/man
 # make check     gofmt, vet and staticcheck
 # make clean
@@ -12,7 +12,7 @@
 GO        ?= go
 PKG       ?= ./...
 TESTFLAGS ?= -shuffle=on
-FUZZTIME  ?= 10s
+FUZZTIME  ?= 200000x
 BENCHFLAGS ?=
 INTEROPFLAGS ?=
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
