@@ -365,11 +365,12 @@ func (w *walk) sent(ctx context.Context, r *rcpt, s *session, relay string, stat
 	})
 }
 
-// settle gives a recipient its outcome, or leaves it for the next host.
+// settle gives a recipient its outcome, or leaves it for the next host; with
+// soft_bounce whatever the reason is.
 func (w *walk) settle(ctx context.Context, r *rcpt, f *smtpclient.Failure, relay string, stats mailproto.MsgStats, final bool) {
 	o := agent.Outcome{Recipient: r.Recipient, Relay: relay, Stats: stats, Status: f.Status, TLS: w.tlsField()}
 	switch {
-	case f.Soft(final) && !final:
+	case !final && (f.Soft(final) || w.set.softBounce):
 		if w.last != f {
 			w.log.Log(maillog.Info, &maillog.NextHost{QueueID: w.req.QueueID, Reason: f.Status.Reason})
 			w.last = f

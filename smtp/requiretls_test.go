@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"sealpost/lib/sendopts"
-	"sealpost/test/ca"
 )
 
 // TestRequireTLS is the decision table of REQUIRETLS against real sockets
@@ -112,47 +111,6 @@ func TestRequireTLSAndReuse(t *testing.T) {
 		if conns != tc.conns || field != tc.field {
 			t.Errorf("%s: %d connections, tls=%s; want %d, tls=%s\n%s", tc.server, conns, field, tc.conns, tc.field, log)
 		}
-	}
-}
-
-// What one host cannot do for the request the next one may; the last one's reason
-// is the sender's (requiretls.md §6.7).
-func TestRequireTLSWithSeveralHosts(t *testing.T) {
-	x := newSecure(t)
-	for _, tc := range []struct {
-		name    string
-		servers []string
-		want    string
-	}{
-		{"the second one can", []string{"no REQUIRETLS", "REQUIRETLS"}, "a@b.test sent 2.0.0 250 2.0.0 queued"},
-		{"the first one has another certificate", []string{"self-signed", "REQUIRETLS"}, "a@b.test sent 2.0.0 250 2.0.0 queued"},
-		{"none can", []string{"REQUIRETLS, wrong name", "no REQUIRETLS"}, "a@b.test bounced 5.7.30 Sender requested REQUIRETLS, but no server was found " +
-			"that supports REQUIRETLS. The last attempted server was mx2.test[192.0.2.2]"},
-		{"the last one is down", []string{"no REQUIRETLS", ""}, "a@b.test deferred 4.4.1 connect to mx2.test[192.0.2.2]:25: Connection refused"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			m := &mxs{}
-			for _, behaviour := range tc.servers {
-				var s *server
-				if behaviour != "" {
-					s = serve(t, x.behaviour(behaviour))
-				}
-				m.servers = append(m.servers, s)
-			}
-			f := m.fixture(t, map[string]string{"smtp_tls_security_level": "fingerprint", "smtp_requiretls_policy": "enforce",
-				"smtp_tls_fingerprint_cert_match": ca.Fingerprint(x.certs["right"].Leaf)})
-			req := request("b.test", "a@b.test")
-			req.SendOpts = sendopts.RequireTLSESMTP
-			out := f.run(t, req)
-			if out.String() != tc.want {
-				t.Errorf("got  %s\nwant %s", out, tc.want)
-			}
-			for i, s := range m.servers {
-				if s != nil && mailSeen(s) != "no" && (tc.servers[i] != "REQUIRETLS" || out.full[0].TLS != "fingerprint/requiretls") {
-					t.Errorf("%s got MAIL FROM; tls=%s", tc.servers[i], out.full[0].TLS)
-				}
-			}
-		})
 	}
 }
 

@@ -29,7 +29,7 @@ type settings struct {
 	quoteEnvelope, assumeFinal, probeData, noConversion bool
 	sessionLimit                                        int
 	fallback                                            string
-	requireTLS, tlsRequired                             bool
+	requireTLS, tlsRequired, softBounce                 bool
 	logTLS, noteOffer, blockEarlyReply                  bool
 	tlsLog                                              tlsconn.LogLevel
 	digest                                              string
@@ -99,6 +99,7 @@ func load(c *config.Config, lmtp bool) (*settings, error) {
 		fallback:        l.str("fallback_relay"),
 		requireTLS:      c.Bool("requiretls_enable"),
 		tlsRequired:     c.Bool("tls_required_enable"),
+		softBounce:      c.Bool("soft_bounce"),
 		logTLS:          l.bool("log_tls_feature_status"),
 		noteOffer:       l.bool("tls_note_starttls_offer"),
 		blockEarlyReply: !lmtp && l.bool("tls_block_early_mail_reply"),

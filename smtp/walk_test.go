@@ -70,6 +70,11 @@ func TestSeveralHosts(t *testing.T) {
 			log: "4XYZ: host mx1.test[192.0.2.1] said: 450 4.7.1 grey (in reply to MAIL FROM command)", dials: "mx1.test mx2.test"},
 		{name: "MAIL 5xx ends it", scripts: []*script{says("MAIL", "550 5.1.7 no"), &good},
 			want: "a@b.test bounced 5.1.7 host mx1.test[192.0.2.1] said: 550 5.1.7 no (in reply to MAIL FROM command)", dials: "mx1.test"},
+		{name: "MAIL 5xx with soft_bounce", scripts: []*script{says("MAIL", "550 5.1.7 no"), &good}, set: map[string]string{"soft_bounce": "yes"},
+			want: "a@b.test sent 2.0.0 250 2.0.0 queued", log: "4XYZ: host mx1.test[192.0.2.1] said: 550 5.1.7 no (in reply to MAIL FROM command)", dials: "mx1.test mx2.test"},
+		{name: "RCPT 5xx everywhere with soft_bounce", scripts: []*script{says("RCPT", "550 5.1.1 no"), says("RCPT", "554 5.7.1 no")}, set: map[string]string{"soft_bounce": "yes"},
+			want: "a@b.test bounced 5.7.1 host mx2.test[192.0.2.2] said: 554 5.7.1 no (in reply to RCPT TO command)", // agent makes SOFTBOUNCE of it
+			log:  "4XYZ: host mx1.test[192.0.2.1] said: 550 5.1.1 no (in reply to RCPT TO command)", dials: "mx1.test mx2.test"},
 		{name: "one recipient 4xx goes on to the next host", scripts: []*script{says("RCPT TO:<c@b.test>", "450 4.2.0 busy"), &good}, rcpts: "a@b.test c@b.test",
 			want: "a@b.test sent 2.0.0 250 2.0.0 queued\nc@b.test sent 2.0.0 250 2.0.0 queued",
 			log:  "4XYZ: host mx1.test[192.0.2.1] said: 450 4.2.0 busy (in reply to RCPT TO command)", dials: "mx1.test mx2.test"},
