@@ -29,8 +29,9 @@ type behaviour struct {
 // client says.
 type recorder struct {
 	behaviour
-	ip string
-	ln net.Listener
+	ip   string
+	ln   net.Listener
+	done chan struct{}
 
 	mu       sync.Mutex
 	sessions []*recording
@@ -53,7 +54,7 @@ func newRecorder(t *testing.T, b behaviour) *recorder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &recorder{behaviour: b, ip: ip}
+	return &recorder{behaviour: b, ip: ip, done: make(chan struct{})}
 }
 
 func (r *recorder) up(t *testing.T) {
@@ -76,6 +77,7 @@ func (r *recorder) up(t *testing.T) {
 		}
 	})
 	t.Cleanup(func() {
+		close(r.done)
 		r.ln.Close()
 		r.mu.Lock()
 		for _, s := range r.sessions {
@@ -117,7 +119,11 @@ func (r *recorder) serve(c net.Conn, s *recording) {
 			fmt.Fprint(c, reply+"\r\n")
 		case verb == "EHLO" && !r.lmtp, verb == "LHLO" && r.lmtp:
 			if r.wait != nil {
-				<-r.wait
+				select {
+				case <-r.wait:
+				case <-r.done:
+					return
+				}
 			}
 			for _, e := range append([]string{"recorder.test"}, strings.Fields(extensions)...) {
 				fmt.Fprintf(c, "250-%s\r\n", e)
