@@ -34,14 +34,14 @@ func (c *control) prepare() bool {
 	if !c.checkFatal() {
 		return false
 	}
-	c.recover()
+	c.recover(false)
 	return true
 }
 
-// recover tidies up what a crash left in the queue. A failure is not a reason to
+// recover tidies up the queue, as postsuper(1) does with -p -s. A failure is not a reason to
 // leave the mail system down.
-func (c *control) recover() {
-	if err := instance.Recover(c.cfg, c.settings, time.Now(), c.log); err != nil {
+func (c *control) recover(live bool) {
+	if err := instance.Recover(c.cfg, c.settings, time.Now(), live, c.log); err != nil {
 		c.log.Warnf("looking for leftovers in the queue: %v", err)
 	}
 }
@@ -192,7 +192,7 @@ func (c *control) reload() int {
 	if !c.signal(pid, syscall.SIGHUP) {
 		return 1
 	}
-	c.recover()
+	c.recover(true)
 	return 0
 }
 

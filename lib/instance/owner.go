@@ -4,6 +4,8 @@ import (
 	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"sealpost/lib/maillog"
 )
 
 // AsOwner runs fn with the file system identity of mail_owner, on a thread of
@@ -28,5 +30,22 @@ func AsOwner(ids IDs, fn func() error) error {
 		}
 		done <- fn()
 	}()
+	return <-done
+}
+
+// AsOwnerLogging is AsOwner for a function that logs: what it gives to say is done
+// with the caller's own identity, which may be the only one that may write the log.
+func AsOwnerLogging(ids IDs, log *maillog.Logger, fn func(say func(func(*maillog.Logger))) error) error {
+	lines := make(chan func(*maillog.Logger))
+	done := make(chan error, 1)
+	go func() {
+		defer close(lines)
+		done <- AsOwner(ids, func() error {
+			return fn(func(line func(*maillog.Logger)) { lines <- line })
+		})
+	}()
+	for line := range lines {
+		line(log)
+	}
 	return <-done
 }

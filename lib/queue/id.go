@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -90,19 +91,27 @@ func hashName(id string) string {
 	if !ok {
 		return id
 	}
-	usec := 0
-	for i := range len(text) {
-		d := strings.IndexByte(digits, text[i])
-		if d < 0 {
-			return id
-		}
-		usec = 52*usec + d
+	usec, ok := base52(text)
+	if !ok {
+		return id
 	}
 	hex := strings.ToUpper(strconv.FormatInt(int64(usec), 16))
 	for len(hex) < 5 {
 		hex = "0" + hex
 	}
 	return hex
+}
+
+// base52 reads the digits of a time.
+func base52(text string) (n int, ok bool) {
+	for i := range len(text) {
+		d := strings.IndexByte(digits, text[i])
+		if d < 0 {
+			return 0, false
+		}
+		n = 52*n + d
+	}
+	return n, true
 }
 
 // IDInode is the inode number that an id names; ok is false when it names none.
@@ -123,4 +132,34 @@ func IDInode(id string) (inode uint64, ok bool) {
 	}
 	inode, err := strconv.ParseUint(id[5:], 16, 64)
 	return inode, err == nil
+}
+
+// Repaired is the id that the file with the inode number must have instead of id
+// (§4.10): a short id ends in the inode number. A long id need not name it, for it
+// is not used twice anyway, unless redundant is set; without
+// enable_long_queue_ids a long id becomes a short one. ok is false when the name
+// is no id that this can be done to.
+func (q *Queue) Repaired(id string, inode uint64, redundant bool) (repaired string, ok bool) {
+	has, named := IDInode(id)
+	text, long := longID(id)
+	if !long {
+		if len(id) < 5 || strings.Trim(id, "0123456789ABCDEF") != "" {
+			return "", false
+		}
+		if named && has == inode {
+			return id, true
+		}
+		return id[:5] + strings.ToUpper(strconv.FormatUint(inode, 16)), true
+	}
+	usec, ok := base52(text)
+	switch {
+	case !ok || !named:
+		return "", false
+	case !q.long:
+		return fmt.Sprintf("%05X%X", usec, inode), true
+	case redundant && has != inode:
+		z := strings.LastIndexByte(id, separator)
+		return string(appendBase([]byte(id[:z+1]), inode, 51, 1)), true
+	}
+	return id, true
 }

@@ -171,6 +171,35 @@ func (q *Queue) rename(path, to, id string) (made bool, err error) {
 	return true, q.fs.rename(path, q.Path(to, id))
 }
 
+// Move moves the file at path, which need not be where Path puts it, to the place
+// of id in a queue plus suffix, making directories as needed. A file that is there
+// is not replaced (fs.ErrExist).
+func (q *Queue) Move(path, queue, id, suffix string) error {
+	if err := check(id, queue); err != nil {
+		return err
+	}
+	to := q.Path(queue, id) + suffix
+	err := q.fs.rename(path, to)
+	if !errors.Is(err, fs.ErrNotExist) || q.hash(queue, id) == "" {
+		return err
+	}
+	if _, e := os.Lstat(path); e != nil {
+		return err
+	}
+	if err := q.mkdirs(queue, id); err != nil {
+		return err
+	}
+	return q.fs.rename(path, to)
+}
+
+// HashDepth is the number of levels of hash directories that a queue has.
+func (q *Queue) HashDepth(queue string) int {
+	if !q.hashed[queue] {
+		return 0
+	}
+	return max(q.depth, 0)
+}
+
 // mkdirs makes the hash directories of a file, mode 0700. The queue's own
 // directory must exist.
 func (q *Queue) mkdirs(queue, id string) error {
