@@ -112,7 +112,7 @@ func TestParametersPage(t *testing.T) {
 // Postfix that Sealpost has none of.
 var elsewhere = map[string]bool{
 	"syslogd(8)": true, "getent(1)": true, "systemd(1)": true, "getopt(3)": true, "local(8)": true, "flush(8)": true,
-	"trivial-rewrite(8)": true, "anvil(8)": true, "scache(8)": true, "tlsmgr(8)": true, "postscreen(8)": true, "postlock(1)": true, "postsuper(1)": true,
+	"trivial-rewrite(8)": true, "anvil(8)": true, "scache(8)": true, "tlsmgr(8)": true, "postscreen(8)": true, "postlock(1)": true,
 }
 
 // TestReferences: a page that a page of ours refers to is there.
