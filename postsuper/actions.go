@@ -72,8 +72,8 @@ type command struct {
 
 // found is a complete message in a queue.
 type found struct {
-	queue, id string
-	file      *os.File
+	queue, id, path string
+	file            *os.File
 }
 
 func (c *command) run(tasks []task) error {
@@ -139,7 +139,8 @@ func (c *command) one(a action, id string) error {
 	var odd error
 	for range rounds {
 		for _, name := range a.queues {
-			ok, err := c.try(a, name, id)
+			f, err := c.q.Open(name, id, os.O_RDONLY)
+			ok, err := c.try(a, &found{name, id, c.q.Path(name, id), f}, err)
 			switch {
 			case errors.Is(err, queue.ErrNotReady):
 				odd = err
@@ -162,7 +163,8 @@ func (c *command) all(a action) error {
 	for round := range rounds {
 		for _, name := range a.queues {
 			err := c.q.Scan(name, func(e queue.Entry) bool {
-				if _, err := c.try(a, name, e.ID); err != nil && !errors.Is(err, queue.ErrNotReady) {
+				f, err := c.q.OpenEntry(name, e, os.O_RDONLY)
+				if _, err := c.try(a, &found{name, e.ID, e.Path, f}, err); err != nil && !errors.Is(err, queue.ErrNotReady) {
 					errs = append(errs, err)
 				}
 				return len(errs) < maxErrors
@@ -187,13 +189,12 @@ func (c *command) all(a action) error {
 // maxErrors is when there is no use in trying the next message.
 const maxErrors = 10
 
-// try does it to the message, if it is in the queue. What goes away meanwhile is not
+// try does it to the message, if it could be opened. What goes away meanwhile is not
 // there; ErrNotReady: it is no complete message.
-func (c *command) try(a action, name, id string) (ok bool, err error) {
-	f, err := c.q.Open(name, id, os.O_RDONLY)
+func (c *command) try(a action, m *found, err error) (bool, error) {
 	if err == nil {
-		defer f.Close()
-		err = a.do(c, &found{name, id, f})
+		defer m.file.Close()
+		err = a.do(c, m)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -212,11 +213,10 @@ func (c *command) did(m *found, what string) {
 // remove deletes a message, then its logs: a message without logs would be delivered
 // to those who are done with.
 func (c *command) remove(m *found) error {
-	path := c.q.Path(m.queue, m.id)
-	if err := os.Remove(path); err != nil {
+	if err := os.Remove(m.path); err != nil {
 		return err
 	}
-	c.say(func(l *maillog.Logger) { l.Verbosef("removed file %s", path) })
+	c.say(func(l *maillog.Logger) { l.Verbosef("removed file %s", m.path) })
 	c.did(m, removed)
 	if m.queue == queue.Maildrop {
 		return nil // it has none; those of that name are another's
@@ -226,12 +226,10 @@ func (c *command) remove(m *found) error {
 
 // move renames a message into another queue.
 func (c *command) move(m *found, to, what string) error {
-	if err := c.q.Rename(m.id, m.queue, to); err != nil {
+	if err := c.q.Move(m.path, to, m.id, ""); err != nil {
 		return err
 	}
-	c.say(func(l *maillog.Logger) {
-		l.Verbosef("renamed file %s as %s", c.q.Path(m.queue, m.id), c.q.Path(to, m.id))
-	})
+	c.say(func(l *maillog.Logger) { l.Verbosef("renamed file %s as %s", m.path, c.q.Path(to, m.id)) })
 	c.did(m, what)
 	return nil
 }

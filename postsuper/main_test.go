@@ -19,13 +19,13 @@ var settings = queue.Settings{HashNames: []string{queue.Deferred, queue.Defer}, 
 
 // newQueue is a queue with a message in each queue: ids A1 incoming, B1 active, C1
 // and C2 deferred, D1 hold, E1 maildrop; F1 in incoming is being written, G1 in
-// deferred is marked as damaged, D2 on hold is expired. C1 and D1 have logs.
+// deferred is marked as damaged, D2 on hold is expired, Z1 on hold is misplaced. C1 and D1 have logs.
 func newQueue(t *testing.T) string {
 	dir := t.TempDir()
 	old := time.Now().Add(-time.Hour)
 	for name, mode := range map[string]fs.FileMode{
 		"incoming/A1": 0o700, "active/B1": 0o700, "deferred/C/C1": 0o700, "deferred/C/C2": 0o740, "hold/D1": 0o700, "maildrop/E1": 0o744,
-		"incoming/F1": 0o600, "deferred/G/G1": 0o400, "hold/D2": 0o710,
+		"incoming/F1": 0o600, "deferred/G/G1": 0o400, "hold/D2": 0o710, "hold/Z/Z1": 0o700,
 		"bounce/C1": 0o600, "defer/C/C1": 0o600, "trace/C1": 0o600, "bounce/D1": 0o600, "defer/D/D1": 0o600, "trace/D1": 0o600,
 	} {
 		path := filepath.Join(dir, name)
@@ -92,7 +92,7 @@ func TestActions(t *testing.T) {
 		{"-d nosuch", "", "", "Deleted: 0 messages"},
 		{"-d ../hold/D1 -d x/y", "", "", "warning: invalid mail queue id: ../hold/D1|warning: invalid mail queue id: x/y|Deleted: 0 messages"},
 		{"-d F1", "", "", "warning: incoming/F1: not a complete queue file: mode 0600|Deleted: 0 messages"},
-		{"-d ALL", "", "-active/B1:700 -bounce/C1:600 -bounce/D1:600 -defer/C/C1:600 -defer/D/D1:600 -deferred/C/C1:700 -deferred/C/C2:740 -hold/D1:700 -hold/D2:710 -incoming/A1:700 -maildrop/E1:744 -trace/C1:600 -trace/D1:600", "Deleted: 7 messages"},
+		{"-d ALL", "", "-active/B1:700 -bounce/C1:600 -bounce/D1:600 -defer/C/C1:600 -defer/D/D1:600 -deferred/C/C1:700 -deferred/C/C2:740 -hold/D1:700 -hold/D2:710 -hold/Z/Z1:700 -incoming/A1:700 -maildrop/E1:744 -trace/C1:600 -trace/D1:600", "Deleted: 8 messages"},
 		{"-d ALL deferred", "", "-bounce/C1:600 -defer/C/C1:600 -deferred/C/C1:700 -deferred/C/C2:740 -trace/C1:600", "Deleted: 2 messages"},
 		{"-d all", "", "", "Deleted: 0 messages"},
 		{"-d -", "C1\nALL\nx/y\nB1", "-active/B1:700 " + logsOfC1, "C1: removed|warning: invalid mail queue id: x/y|B1: removed|Deleted: 2 messages"},
@@ -101,10 +101,10 @@ func TestActions(t *testing.T) {
 		{"-h ALL", "", "-active/B1:700 -deferred/C/C1:700 -deferred/C/C2:740 -incoming/A1:700 +hold/A1:700 +hold/B1:700 +hold/C1:700 +hold/C2:740", "Placed on hold: 4 messages"},
 		{"-H D1", "", "-hold/D1:700 +deferred/D/D1:700", "D1: released from hold|Released from hold: 1 message"},
 		{"-H A1", "", "", "Released from hold: 0 messages"},
-		{"-H ALL -h ALL deferred hold", "", "-deferred/C/C1:700 -deferred/C/C2:740 +hold/C1:700 +hold/C2:740", "Placed on hold: 4 messages|Released from hold: 2 messages"},
+		{"-H ALL -h ALL deferred hold", "", "-deferred/C/C1:700 -deferred/C/C2:740 -hold/Z/Z1:700 +hold/C1:700 +hold/C2:740 +hold/Z1:700", "Placed on hold: 5 messages|Released from hold: 3 messages"},
 		{"-r C1", "", "-deferred/C/C1:700 +maildrop/C1:700!", "C1: requeued|Requeued: 1 message"},
 		{"-r E1", "", "", "Requeued: 0 messages"},
-		{"-r ALL hold incoming", "", "-hold/D1:700 -hold/D2:710 -incoming/A1:700 +maildrop/A1:700! +maildrop/D1:700! +maildrop/D2:710!", "Requeued: 3 messages"},
+		{"-r ALL hold incoming", "", "-hold/D1:700 -hold/D2:710 -hold/Z/Z1:700 -incoming/A1:700 +maildrop/A1:700! +maildrop/D1:700! +maildrop/D2:710! +maildrop/Z1:700!", "Requeued: 4 messages"},
 		{"-e C2 -e C2", "", "-deferred/C/C2:740 +deferred/C/C2:750", "C2: expired|Force-expired: 1 message"},
 		{"-e D1", "", "-hold/D1:700 +hold/D1:710", "D1: expired|Force-expired: 1 message"},
 		{"-e E1", "", "", "Force-expired: 0 messages"},

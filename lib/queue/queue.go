@@ -232,7 +232,15 @@ func (q *Queue) Open(queue, id string, flag int) (*os.File, error) {
 	if err := check(id, queue); err != nil {
 		return nil, err
 	}
-	path := q.Path(queue, id)
+	return q.open(queue, q.Path(queue, id), flag)
+}
+
+// OpenEntry is Open for a message that a scan of the queue found.
+func (q *Queue) OpenEntry(queue string, e Entry, flag int) (*os.File, error) {
+	return q.open(queue, e.Path, flag)
+}
+
+func (q *Queue) open(queue, path string, flag int) (*os.File, error) {
 	flag |= unix.O_NOFOLLOW
 	if queue == Maildrop { // a user may have put a FIFO there
 		flag |= unix.O_NONBLOCK

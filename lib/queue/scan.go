@@ -15,6 +15,7 @@ import (
 // Entry is one file that a scan found.
 type Entry struct {
 	ID      string
+	Path    string // where it was found: not Path(queue, ID) after a change of hash_queue_depth
 	Mode    os.FileMode
 	Size    int64
 	ModTime time.Time // of the next delivery attempt (§4.3)
@@ -132,6 +133,7 @@ func (s *scan) name(dir string, e fs.DirEntry, depth int) error {
 	}
 	ok := s.fn(Entry{
 		ID:      name,
+		Path:    path,
 		Mode:    os.FileMode(st.Mode & 0o777),
 		Size:    st.Size,
 		ModTime: time.Unix(st.Mtim.Unix()),

@@ -76,7 +76,7 @@ func main() {
 		fatal(err)
 	}
 	for _, s := range slices.Concat(submitScenarios, relayScenarios, queueScenarios, mixedScenarios, logScenarios,
-		configScenarios, tlsScenarios, tlsOutScenarios, stsScenarios, databaseScenarios, saslScenarios, tableScenarios, policyScenarios, goSMTPScenarios) {
+		configScenarios, tlsScenarios, tlsOutScenarios, stsScenarios, databaseScenarios, saslScenarios, tableScenarios, policyScenarios, goSMTPScenarios, postsuperScenarios) {
 		if match.MatchString(s.name) && ctx.Err() == nil {
 			r.run(ctx, s)
 		}
