@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sealpost/lib/queue"
+	"sealpost/lib/queue/repair"
 	"sealpost/lib/record"
 	"sealpost/test/harness"
 )
@@ -196,7 +197,8 @@ func fill(ctx context.Context, t *testing.T, q *queue.Queue, first, n int) {
 
 // TestStartWithAnythingInTheQueue: whatever is in the queue directories, nothing
 // crashes, damaged messages are saved in the corrupt queue, files that are no
-// messages stay where they are, and every sound message is delivered.
+// messages stay where they are, what is not even a file and empty directories go, and
+// every sound message is delivered.
 func TestStartWithAnythingInTheQueue(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), harness.Patience)
 	defer cancel()
@@ -241,6 +243,11 @@ func TestStartWithAnythingInTheQueue(t *testing.T) {
 			t.Errorf("a file that is no message is gone: %v", err)
 		}
 	}
+	for _, path := range g.goes {
+		if _, err := os.Lstat(path); err == nil {
+			t.Errorf("%s is still there", path)
+		}
+	}
 	if out, err := mta.Command(ctx, nil, "postqueue", "-p"); err != nil {
 		t.Errorf("postqueue -p: %v\n%s", err, out)
 	}
@@ -259,6 +266,7 @@ type garbage struct {
 	sound  int
 	broken []string // ids that must get into the corrupt queue
 	stays  []string // paths that nobody may touch
+	goes   []string // paths that the start of the system removes
 	serial int
 }
 
@@ -311,10 +319,15 @@ func (g *garbage) odd(name string) {
 	whole := numbered(name, "m998")
 	g.must(os.MkdirAll(filepath.Join(g.dir, name), 0o700))
 	g.must(os.WriteFile(id(1), whole, 0o600)) // never completed
+	special := len(g.stays)
 	g.must(os.Mkdir(id(2), 0o700))
 	g.must(os.Symlink("/etc/passwd", id(3)))
 	g.must(os.Symlink("nowhere", id(4)))
 	g.must(syscall.Mkfifo(id(5), 0o700))
+	repaired := slices.Contains(repair.Queues(), name)
+	if repaired {
+		g.stays, g.goes = g.stays[:special], append(g.goes, g.stays[special:]...)
+	}
 	g.must(os.WriteFile(id(6), whole, 0o700))
 	g.must(os.Link(g.stays[len(g.stays)-1], id(7)))
 	g.must(os.WriteFile(path("core.4711"), whole, 0o700))
@@ -323,6 +336,10 @@ func (g *garbage) odd(name string) {
 	g.must(os.WriteFile(path(strings.Repeat("x.", 127)), whole, 0o600))
 	g.must(os.MkdirAll(path("lost+found/x"), 0o700))
 	g.must(os.Mkdir(path("Z"), 0)) // cannot be read
+	if repaired && g.q.HashDepth(name) == 0 {
+		g.goes = append(g.goes, g.stays[len(g.stays)-1])
+		g.stays = g.stays[:len(g.stays)-1]
+	}
 	g.t.Cleanup(func() { os.Chmod(filepath.Join(g.dir, name, "Z"), 0o700) })
 }
 
