@@ -20,7 +20,7 @@ const module = "sealpost/"
 var floors = [][]string{
 	{"sendopts", "ehlo", "getopt", "filelock", "atomicfile", "confline", "netstring", "policyclient", "logread"},
 	{"attr", "record", "dsn", "mailproto", "submit", "address", "idn", "header", "mime", "bouncetext", "maillog", "certname", "sasl"},
-	{"config", "store", "table", "dbclient", "dbtypes", "queue", "mailbox"},
+	{"config", "store", "table", "dbclient", "dbtypes", "queue", "mailbox", "command"},
 	{"dns", "dane", "mtasts", "smtpio", "route", "smtpclient"},
 	{"tlspolicy", "reqtls", "tlsconn", "hop", "rewrite"},
 	{"mailclient", "instance", "service", "agent"},
