@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"strings"
 
 	"sealpost/lib/address"
 	"sealpost/lib/smtpclient"
@@ -44,23 +43,13 @@ func (w *walk) headers() []string {
 	if len(w.req.Recipients) > 0 {
 		r := &w.req.Recipients[0]
 		if w.flags.originalTo && r.OrigAddr != "" {
-			head = append(head, "X-Original-To: "+headerText(r.OrigAddr))
+			head = append(head, "X-Original-To: "+address.Header(r.OrigAddr))
 		}
 		if w.flags.deliveredTo {
-			head = append(head, "Delivered-To: "+headerText(r.Addr))
+			head = append(head, "Delivered-To: "+address.Header(r.Addr))
 		}
 	}
 	return head
-}
-
-// headerText is an address for a header line: no byte of it can begin another line.
-func headerText(addr string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return '?'
-		}
-		return r
-	}, address.Quote(addr))
 }
 
 // prefixed gives some lines before others.

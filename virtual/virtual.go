@@ -191,25 +191,15 @@ func (v *virtualAgent) number(ctx context.Context, m *table.Maps, param, key str
 
 func (v *virtualAgent) job(d *agent.Delivery, rcpt *mailproto.Recipient, file string) *mailbox.Job {
 	var h strings.Builder
-	h.WriteString("Return-Path: <" + oneLine(address.Quote(d.Req.Sender)) + ">\n")
+	h.WriteString("Return-Path: <" + address.Header(d.Req.Sender) + ">\n")
 	if rcpt.OrigAddr != "" {
-		h.WriteString("X-Original-To: " + oneLine(address.Quote(rcpt.OrigAddr)) + "\n")
+		h.WriteString("X-Original-To: " + address.Header(rcpt.OrigAddr) + "\n")
 	}
-	h.WriteString("Delivered-To: " + oneLine(address.Quote(rcpt.Addr)) + "\n")
+	h.WriteString("Delivered-To: " + address.Header(rcpt.Addr) + "\n")
 	return &mailbox.Job{
-		Path: file, Header: h.String(), Sender: oneLine(address.Quote(d.Req.Sender)),
+		Path: file, Header: h.String(), Sender: address.Header(d.Req.Sender),
 		Hostname: v.set.Hostname, Now: v.now(), SizeLimit: v.set.Limit,
 		Locks: v.set.Locks, LockTries: v.set.LockTries, LockDelay: v.set.LockDelay,
 		DataOffset: d.Req.DataOffset,
 	}
-}
-
-// oneLine keeps an address from starting a header line of its own.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '\r' || r == '\n' || r == 0 {
-			return ' '
-		}
-		return r
-	}, s)
 }

@@ -26,7 +26,7 @@ import (
 
 // daemons have their pages in section 8, everything else in section 1.
 var daemons = []string{
-	"bounce", "cleanup", "error", "master", "pickup", "postlogd", "proxymap",
+	"bounce", "cleanup", "error", "master", "pickup", "pipe", "postlogd", "proxymap",
 	"qmgr", "showq", "smtp", "smtpd", "virtual",
 }
 

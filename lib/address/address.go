@@ -42,6 +42,17 @@ func AppendQuoted(b []byte, addr string) []byte {
 	return append(b, domain...)
 }
 
+// Header gives the external form for a line of a message header: no character
+// of it can begin another line.
+func Header(addr string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, Quote(addr))
+}
+
 // parts splits an internal address in front of the route's end and at the last
 // "@"; domain keeps its "@".
 func parts(addr string) (route, local, domain string) {

@@ -262,3 +262,17 @@ func FuzzRewriteList(f *testing.F) {
 		}
 	})
 }
+
+func TestHeader(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                       "",
+		"user@a.example":         "user@a.example",
+		"a b@a.example":          `"a b"@a.example`,
+		"a\r\nEvil: x@a.example": `"a\??Evil: x"@a.example`,
+		"x@a.example\nEvil: x":   "x@a.example?Evil: x",
+	} {
+		if got := Header(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}

@@ -34,6 +34,7 @@ import (
 	"sealpost/lib/mailproto"
 	"sealpost/lib/queue"
 	"sealpost/lib/service"
+	"sealpost/lib/table"
 )
 
 // A DeliverFunc delivers the recipients of one request.
@@ -70,6 +71,7 @@ type frame struct {
 	set     settings
 	deliver DeliverFunc
 	report  reporter
+	filter  *table.Maps // PROGRAM_delivery_status_filter; nil: none
 	now     func() time.Time
 }
 
@@ -94,6 +96,9 @@ func NewWorker(env *service.Env, deliver DeliverFunc, files []string) (*service.
 		return nil, err
 	}
 	f.report = socketReporter{set: f.set}
+	if f.filter = openFilter(env); f.filter != nil {
+		files = append(files, f.filter.Files()...)
+	}
 	return &service.Worker{Conn: f.serve, Files: files}, nil
 }
 

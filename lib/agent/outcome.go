@@ -53,6 +53,7 @@ func (s socketReporter) verify(ctx context.Context, v mailproto.VerifyUpdate) er
 // empty one means delivered.
 func (d *Delivery) Sent(ctx context.Context, o Outcome) {
 	d.done[o.Recipient] = true
+	d.filter(ctx, &o)
 	if o.Status.Action == "" {
 		o.Status.Action = dsn.ActionDelivered
 	}
@@ -64,7 +65,7 @@ func (d *Delivery) Sent(ctx context.Context, o Outcome) {
 	if report && !d.trace(ctx, o) {
 		o.Status.Code = dsn.SetClass(o.Status.Code, '4')
 		o.Status.Reason = d.service("trace") + " service failed"
-		d.Deferred(ctx, o)
+		d.deferred(ctx, o)
 		return
 	}
 	d.log(o, "sent")
@@ -75,6 +76,14 @@ func (d *Delivery) Sent(ctx context.Context, o Outcome) {
 // service cannot record it, the recipient is deferred instead.
 func (d *Delivery) Bounced(ctx context.Context, o Outcome) {
 	d.done[o.Recipient] = true
+	if d.filter(ctx, &o); o.Status.Code[0] == '4' && d.frame.filter != nil {
+		d.deferred(ctx, o)
+		return
+	}
+	d.bounced(ctx, o)
+}
+
+func (d *Delivery) bounced(ctx context.Context, o Outcome) {
 	o.Status.Action = dsn.ActionFailed
 	if d.probe(ctx, o, mailproto.VerifyBounce) {
 		return
@@ -91,7 +100,7 @@ func (d *Delivery) Bounced(ctx context.Context, o Outcome) {
 	if err != nil {
 		d.Log.Warnf("%s: %s service failure: %v", d.Req.QueueID, d.service("bounce"), err)
 		o.Status = dsn.Status{Code: "4.3.0", Reason: d.service("bounce") + " or " + d.service("trace") + " service failure"}
-		d.Deferred(ctx, o)
+		d.deferred(ctx, o)
 		return
 	}
 	d.log(o, "bounced")
@@ -101,6 +110,15 @@ func (d *Delivery) Bounced(ctx context.Context, o Outcome) {
 // Deferred records a temporary failure: the recipient is tried again later.
 func (d *Delivery) Deferred(ctx context.Context, o Outcome) {
 	d.done[o.Recipient] = true
+	o.Status.Code = dsn.SetClass(o.Status.Code, '4')
+	if d.filter(ctx, &o); o.Status.Code[0] == '5' {
+		d.bounced(ctx, o)
+		return
+	}
+	d.deferred(ctx, o)
+}
+
+func (d *Delivery) deferred(ctx context.Context, o Outcome) {
 	o.Status.Code = dsn.SetClass(o.Status.Code, '4')
 	if d.probe(ctx, o, mailproto.VerifyDefer) {
 		return

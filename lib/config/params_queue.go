@@ -23,7 +23,9 @@ var queueParams = []Param{
 		Doc: "Per cent of the slots that a message needs which it may overtake without."},
 	{Name: "default_delivery_slot_loan", Kind: Int, Default: "3", Readers: "qmgr", Status: Implemented,
 		Doc: "How many slots, on top of the discount, a message may overtake without."},
-	{Name: "default_delivery_status_filter", Kind: Str, Default: ""},
+	{Name: "default_delivery_status_filter", Kind: Str, Default: "", Readers: "smtp pipe virtual", Status: Implemented,
+		Doc: "Tables that are asked for the outcome of each delivery, \"X.Y.Z text\", and give another one. A success stays " +
+			"a success; a failure may become temporary or permanent."},
 	{Name: "default_destination_concurrency_failed_cohort_limit", Kind: Int, Default: "1", Readers: "qmgr", Status: Implemented,
 		Doc: "After how many failed rounds of deliveries a destination counts as dead. 0: one failure that no " +
 			"delivery survived is enough."},
