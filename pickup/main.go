@@ -3,7 +3,6 @@ package main
 import (
 	"path"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -35,12 +34,19 @@ type picker struct {
 	queue *queue.Queue
 	now   func() time.Time
 
+	overrides mailproto.Overrides
+
 	scanning sync.Mutex // one scan at a time: a file must not be picked up twice
 }
 
 func newPicker(c *config.Config, log *maillog.Logger, q *queue.Queue) (*picker, error) {
 	p := &picker{log: log, queue: q, now: time.Now}
-	return p, c.Decode(&p.set)
+	if err := c.Decode(&p.set); err != nil {
+		return nil, err
+	}
+	var err error
+	p.overrides, err = mailproto.ParseOverrides(p.set.Override)
+	return p, err
 }
 
 func main() {
@@ -69,14 +75,5 @@ func (p *picker) cleanupFlags(requeued bool) mailproto.CleanupFlags {
 	} else if slices.Contains(p.set.AutoUTF8, "sendmail") || slices.Contains(p.set.AutoUTF8, "all") {
 		flags |= mailproto.CleanupAutoUTF8
 	}
-	for option, bit := range map[string]mailproto.CleanupFlags{
-		"no_header_body_checks": mailproto.CleanupFilter,
-		"no_address_mappings":   mailproto.CleanupMap | mailproto.CleanupBCC,
-		"no_milters":            mailproto.CleanupMilter,
-	} {
-		if slices.ContainsFunc(p.set.Override, func(s string) bool { return strings.EqualFold(s, option) }) {
-			flags &^= bit
-		}
-	}
-	return flags
+	return p.overrides.Apply(flags)
 }

@@ -142,7 +142,13 @@ func (m *qmgr) route(msg *message, r mailproto.Recipient) target {
 	if msg.excess {
 		return target{transport: retryService, nexthop: "4.3.3 Too many address verification requests", rcpt: r}
 	}
-	if env.Filter != "" && env.Redirect == "" {
+	if r.Addr != "" && r.Addr[0] == '-' && !m.set.AllowMinUser {
+		// Here, where no table and no filter gets past it: a command may take the
+		// address for an option.
+		return m.badAddress(r)
+	}
+	// A probe asks about the address, not about the filter.
+	if env.Filter != "" && env.Redirect == "" && env.TraceFlags&(mailproto.DeliverMTAVerify|mailproto.DeliverUserVerify) == 0 {
 		return m.deferTransport(msg, m.filterTarget(env.Filter, r))
 	}
 	res, err := m.world.resolve(m.ctx, env.Sender, r.Addr)
@@ -154,7 +160,7 @@ func (m *qmgr) route(msg *message, r mailproto.Recipient) target {
 		r.Addr = res.Recipient
 	}
 	if res.Invalid || r.Addr == "" || !m.set.AllowMinUser && r.Addr[0] == '-' {
-		return target{transport: m.set.ErrorService, nexthop: "5.1.3 bad address syntax", rcpt: r}
+		return m.badAddress(r)
 	}
 	if res.Class == rewrite.Local && m.isDoubleBounce(r.Addr) {
 		return target{discard: true, rcpt: r}
@@ -166,7 +172,13 @@ func (m *qmgr) route(msg *message, r mailproto.Recipient) target {
 	return m.deferTransport(msg, target{transport: res.Transport, nexthop: res.Nexthop, rcpt: r})
 }
 
+func (m *qmgr) badAddress(r mailproto.Recipient) target {
+	return target{transport: m.set.ErrorService, nexthop: "5.1.3 bad address syntax", rcpt: r}
+}
+
 // filterTarget sends a recipient through a content filter "transport:nexthop".
+// Without a next hop it is default_filter_nexthop, the recipient's domain or, where
+// the address has none, this host.
 func (m *qmgr) filterTarget(filter string, r mailproto.Recipient) target {
 	transport, nexthop, _ := strings.Cut(filter, ":")
 	if nexthop == "" {
@@ -174,6 +186,9 @@ func (m *qmgr) filterTarget(filter string, r mailproto.Recipient) target {
 	}
 	if nexthop == "" {
 		_, nexthop = address.Split(r.Addr)
+	}
+	if nexthop == "" {
+		nexthop = m.set.Hostname
 	}
 	return target{transport: transport, nexthop: nexthop, rcpt: r}
 }

@@ -27,6 +27,7 @@ type settings struct {
 
 	DeferTransports      []string `conf:"defer_transports"`
 	DefaultFilterNexthop string   `conf:"default_filter_nexthop"`
+	Hostname             string   `conf:"myhostname"`
 	RecipientDelimiter   string   `conf:"recipient_delimiter"`
 	DoubleBounceSender   string   `conf:"double_bounce_sender"`
 	AllowMinUser         bool     `conf:"allow_min_user"`

@@ -30,7 +30,7 @@ func (s *session) open(ctx context.Context) error {
 		return nil
 	}
 	q.RecordString(record.Time, itoa(t.arrival.Unix())+" "+itoa(int64(t.arrival.Nanosecond()/1000)))
-	if s.p.ContentFilter != "" && !s.p.override("no_content_filter") {
+	if s.p.ContentFilter != "" {
 		q.RecordString(record.Filter, s.p.ContentFilter)
 	}
 	q.Attr("log_ident", q.QueueID())
@@ -85,13 +85,7 @@ func (s *session) sendSender() {
 // cleanupFlags are the flags of this message (§2.3). smtpd has no milters, and
 // those of cleanup are not for mail from the network (§0.1 M4).
 func (s *session) cleanupFlags() mailproto.CleanupFlags {
-	flags := mailproto.CleanupFilter | mailproto.CleanupBCC | mailproto.CleanupMap | mailproto.CleanupSMTPReply
-	if s.p.override("no_header_body_checks") {
-		flags &^= mailproto.CleanupFilter
-	}
-	if s.p.override("no_address_mappings") {
-		flags &^= mailproto.CleanupBCC | mailproto.CleanupMap
-	}
+	flags := s.p.overrides.Apply(mailproto.CleanupFilter | mailproto.CleanupBCC | mailproto.CleanupMap | mailproto.CleanupSMTPReply)
 	if s.txn.utf8 {
 		flags |= mailproto.CleanupSMTPUTF8
 	}

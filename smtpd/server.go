@@ -66,9 +66,6 @@ type profile struct {
 	accessParents bool
 }
 
-// override reports a receive_override_options word.
-func (p *profile) override(word string) bool { return slices.Contains(p.ReceiveOverrides, word) }
-
 // errOpenRelay is what Init says about lists that let everybody relay.
 var errOpenRelay = errors.New("in parameter smtpd_relay_restrictions or smtpd_recipient_restrictions, specify at least one working instance of: reject_unauth_destination, defer_unauth_destination, reject, defer or defer_if_permit")
 

@@ -9,6 +9,7 @@ import (
 	"sealpost/lib/config"
 	"sealpost/lib/dns"
 	"sealpost/lib/ehlo"
+	"sealpost/lib/mailproto"
 	"sealpost/lib/smtpio"
 )
 
@@ -78,8 +79,9 @@ type settings struct {
 	starttls     tlsParams
 	sasl         saslParams
 
-	discard ehlo.Set
-	bareLF  bareLFPolicy
+	discard   ehlo.Set
+	bareLF    bareLFPolicy
+	overrides mailproto.Overrides
 }
 
 // restrictionParams are the restriction lists as written.
@@ -171,7 +173,9 @@ func decode(c *config.Config) (*settings, error) {
 		return nil, fmt.Errorf("parameter smtpd_forbid_bare_newline: bad value %q; specify one of: no, yes, normalize, note, reject", s.BareLF)
 	}
 	s.discard = ehlo.Parse(s.DiscardKeywords)
-	return s, nil
+	var err error
+	s.overrides, err = mailproto.ParseOverrides(s.ReceiveOverrides)
+	return s, err
 }
 
 // proto reports whether IPv4 and IPv6 are used.

@@ -140,7 +140,8 @@ var messageParams = []Param{
 		Doc: "Parameters in whose lists a domain also stands for everything below it; in all others .domain does."},
 	{Name: "permit_mx_backup_networks", Kind: List, Default: "", Readers: "smtpd"},
 	{Name: "receive_override_options", Kind: List, Default: "", Readers: "pickup qmqpd smtpd", Status: Implemented,
-		Doc: "Parts of the processing of new mail to leave out, for mail that was through it before."},
+		Doc: "Parts of the processing of new mail to leave out, because they are done before or after a content filter: " +
+			"no_address_mappings, no_header_body_checks, no_milters, no_unknown_recipient_checks."},
 	{Name: "recipient_bcc_maps", Kind: List, Default: "", Readers: "cleanup", Status: Implemented,
 		Doc: "Tables of addresses that get a copy of mail for a recipient."},
 	{Name: "recipient_canonical_classes", Kind: List, Default: "envelope_recipient, header_recipient", Readers: "cleanup", Status: Implemented,
