@@ -313,26 +313,10 @@ func isAtom(s string) bool {
 // decodeXtext decodes +HH (RFC 3461 §4). Anything that is not xtext is refused,
 // but 8-bit characters pass: the caller decides about them.
 func decodeXtext(s string) (string, bool) {
-	if strings.IndexByte(s, '+') < 0 {
-		return s, validXchars(s)
+	if !validXchars(s) {
+		return "", false
 	}
-	out := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		if s[i] != '+' {
-			out = append(out, s[i])
-			continue
-		}
-		if i+2 >= len(s) {
-			return "", false
-		}
-		hi, lo := unhex(s[i+1]), unhex(s[i+2])
-		if hi < 0 || lo < 0 {
-			return "", false
-		}
-		out = append(out, byte(hi<<4|lo))
-		i += 2
-	}
-	return string(out), validXchars(s)
+	return dsn.DecodeXtext(s)
 }
 
 func validXchars(s string) bool {
@@ -342,18 +326,6 @@ func validXchars(s string) bool {
 		}
 	}
 	return true
-}
-
-func unhex(c byte) int {
-	switch {
-	case '0' <= c && c <= '9':
-		return int(c - '0')
-	case 'A' <= c && c <= 'F':
-		return int(c-'A') + 10
-	case 'a' <= c && c <= 'f':
-		return int(c-'a') + 10
-	}
-	return -1
 }
 
 // decodeUTF8Addr decodes \x{HEX} (RFC 6533 §3).

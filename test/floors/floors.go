@@ -19,7 +19,7 @@ const module = "sealpost/"
 // right. A package below another one stands directly to its right.
 var floors = [][]string{
 	{"sendopts", "ehlo", "getopt", "filelock", "atomicfile", "confline", "netstring", "policyclient", "logread"},
-	{"attr", "record", "dsn", "mailproto", "submit", "address", "idn", "header", "mime", "bouncetext", "maillog", "certname", "sasl"},
+	{"attr", "record", "dsn", "xforward", "mailproto", "submit", "address", "idn", "header", "mime", "bouncetext", "maillog", "certname", "sasl"},
 	{"config", "store", "table", "dbclient", "dbtypes", "queue", "mailbox", "command"},
 	{"dns", "dane", "mtasts", "smtpio", "route", "smtpclient"},
 	{"tlspolicy", "reqtls", "tlsconn", "hop", "rewrite"},
