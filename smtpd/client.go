@@ -34,7 +34,6 @@ type client struct {
 	text    string // name[addr], and :port with smtpd_client_port_logging
 	ip      netip.Addr
 	family  int // AF_INET or AF_INET6
-	group   netip.Prefix
 
 	serverAddr, serverPort string
 
@@ -71,22 +70,41 @@ func (s *session) identify(ctx context.Context, svc *service.Session) {
 		s.identifyLocal()
 		return
 	}
-	c.addr, c.family, c.rfcAddr = c.ip.String(), afInet, c.ip.String()
+	c.setAddr(c.ip)
 	bits := s.p.IPv4Prefix
 	if c.ip.Is6() {
-		c.family, c.rfcAddr, bits = afInet6, "IPv6:"+c.addr, s.p.IPv6Prefix
+		bits = s.p.IPv6Prefix
 	}
-	c.group, _ = c.ip.WithZone("").Prefix(min(bits, c.ip.BitLen()))
+	s.group, _ = c.ip.WithZone("").Prefix(min(bits, c.ip.BitLen()))
 	c.serverAddr, c.serverPort = server.String(), serverPort
 	c.name, c.reverse = unknownName, unknownName
 	c.nameStatus, c.reverseStatus = nameNone, nameNone
 	if s.p.PeernameLookup {
 		s.lookupName(ctx)
 	}
-	c.text = c.name + "[" + c.addr + "]"
-	if s.p.PortLogging {
-		c.text += ":" + c.port
+	c.text = s.clientText()
+}
+
+// setAddr sets the address with its forms; one that is not valid is not known.
+func (c *client) setAddr(ip netip.Addr) {
+	c.ip, c.family = ip, afInet
+	if !ip.IsValid() {
+		c.addr, c.rfcAddr = unknownName, unknownName
+		return
 	}
+	c.addr, c.rfcAddr = ip.String(), ip.String()
+	if ip.Is6() {
+		c.family, c.rfcAddr = afInet6, "IPv6:"+c.addr
+	}
+}
+
+// clientText is the client as the log shows it.
+func (s *session) clientText() string {
+	text := s.client.name + "[" + s.client.addr + "]"
+	if s.p.PortLogging {
+		text += ":" + s.client.port
+	}
+	return text
 }
 
 // identifyLocal is for a client that did not come over the network.

@@ -83,9 +83,8 @@ var commandTable = []commandRow{
 	{verb: "STARTTLS", place: cmdStartTLS, run: (*session).startTLS, plain: true,
 		payload: true}, // what follows in the clear is dropped, not read (security-cases.md §2.D)
 	{verb: "AUTH", place: cmdAuth, run: (*session).auth, last: true},
-	// Not offered here: their rows answer as a server does that has them off.
-	{verb: "XCLIENT", place: cmdXclient, run: (*session).notAuthorized, last: true},
-	{verb: "XFORWARD", place: cmdXforward, run: (*session).notAuthorized, last: true},
+	{verb: "XCLIENT", place: cmdXclient, run: (*session).xclient, plain: true, last: true},
+	{verb: "XFORWARD", place: cmdXforward, run: (*session).xforward},
 }
 
 func findCommand(verb []byte) *commandRow {

@@ -25,12 +25,13 @@
 //
 // # COMMANDS
 //
-// HELO, EHLO, STARTTLS, AUTH, MAIL, RCPT, DATA, BDAT, RSET, NOOP, VRFY, ETRN, HELP
-// and QUIT. EHLO announces PIPELINING, SIZE, VRFY, ETRN, STARTTLS, AUTH,
-// ENHANCEDSTATUSCODES, 8BITMIME, DSN, SMTPUTF8, CHUNKING and REQUIRETLS, in this
-// order, without those of smtpd_discard_ehlo_keywords. STARTTLS is announced in
-// the clear, where there is a certificate; REQUIRETLS under TLS. ETRN is answered
-// by flush(8); where that service is absent the reply is 458.
+// HELO, EHLO, STARTTLS, AUTH, MAIL, RCPT, DATA, BDAT, RSET, NOOP, VRFY, ETRN, HELP,
+// QUIT, XCLIENT and XFORWARD. EHLO announces PIPELINING, SIZE, VRFY, ETRN, STARTTLS,
+// AUTH, XCLIENT, XFORWARD, ENHANCEDSTATUSCODES, 8BITMIME, DSN, SMTPUTF8, CHUNKING and
+// REQUIRETLS, in this order, without those of smtpd_discard_ehlo_keywords. STARTTLS is
+// announced in the clear, where there is a certificate; REQUIRETLS under TLS; XCLIENT
+// and XFORWARD to clients that may use them. ETRN is answered by flush(8); where that
+// service is absent the reply is 458.
 //
 // # TRANSPORT LAYER SECURITY
 //
@@ -67,6 +68,30 @@
 // check_policy_service { unix:private/spf, timeout=10s, { default_action = DUNNO } }.
 // A server that does not answer in time, twice, has failed: the log names it, and
 // the default action is taken.
+//
+// # CLIENTS THAT SPEAK FOR OTHERS
+//
+// A client in smtpd_authorized_xclient_hosts can take another one's place with XCLIENT:
+// a proxy that accepts connections for this server, or somebody who tests restrictions
+// (swaks --xclient). The attributes are NAME, REVERSE_NAME, ADDR, PORT, HELO, PROTO,
+// LOGIN, DESTADDR and DESTPORT. The session begins anew with the greeting, and from then
+// on restrictions, policy servers, the log and the headers know the new client only;
+// whether it may use XCLIENT again depends on the new address. TLS stays as it is:
+// nothing that is said with XCLIENT makes a connection in the clear count as protected,
+// and REQUIRETLS is taken under TLS of this connection alone. STARTTLS forgets LOGIN and
+// HELO, and keeps the address: the trusted client's own rights do not come back.
+//
+// A client in smtpd_authorized_xforward_hosts, a content filter that gives mail back, can
+// say with XFORWARD where its next message came from: NAME, ADDR, PORT, HELO, PROTO,
+// IDENT (the queue id there) and SOURCE (LOCAL or REMOTE). That is logged, as
+// orig_queue_id= and orig_client= at the end of the client= line, and goes with the
+// message to the programs after this one; only SOURCE changes anything, the completion
+// of headers (local_header_rewrite_clients). It is forgotten at the end of the message, at
+// RSET, EHLO and STARTTLS.
+//
+// Values are in xtext; [UNAVAILABLE] says that something is not known, for names
+// [TEMPUNAVAIL] that it is not known now. A command with an attribute that makes no sense
+// changes nothing. Connections of clients that may use XCLIENT are not limited in number.
 //
 // # AUTHENTICATION
 //
@@ -211,6 +236,8 @@
 //     smtpd_client_event_limit_exceptions ($mynetworks),
 //     smtpd_client_ipv4_prefix_length (32), smtpd_client_ipv6_prefix_length (84):
 //     connections of one client, or one network, at a time.
+//   - smtpd_authorized_xclient_hosts (empty), smtpd_authorized_xforward_hosts (empty):
+//     clients that speak for others.
 //   - smtpd_timeout (300s, under stress 10s), smtpd_per_request_deadline (no,
 //     under stress yes), smtpd_min_data_rate (500): time limits.
 //   - smtpd_peername_lookup (yes), smtpd_client_port_logging (no),

@@ -53,11 +53,12 @@ func FuzzSession(f *testing.F) {
 		"EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<bob@virt.example>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n",
 		"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<bob@virt.example>\r\nBDAT 3\r\nabcBDAT 0 LAST\r\n",
 		"HELO x\r\nVRFY <bob@virt.example>\r\nETRN #x\r\n", "GET / HTTP/1.0\r\n\r\n",
+		"XCLIENT NAME=a.b ADDR=IPV6:::1 HELO=+0A LOGIN=x\r\nEHLO x\r\n", "XFORWARD NAME=a IDENT=+20 HELO=+FF PROTO=+0D\r\nMAIL FROM:<a@b>\r\nRCPT TO:<bob@virt.example>\r\n",
 		"MAIL FROM:<\"a\rb\"@c>\r\nRCPT TO:<@a:b@c> NOTIFY=NEVER ORCPT=rfc822;+0A\r\n",
 	} {
 		f.Add([]byte(s))
 	}
-	r := newRig(f, "smtpd_forbid_unauth_pipelining=no", "mynetworks=10.0.0.0/8")
+	r := newRig(f, "smtpd_forbid_unauth_pipelining=no", "mynetworks=10.0.0.0/8", mayPose, mayForward)
 	r.srv.env.Log = nil
 	f.Fuzz(func(t *testing.T, input []byte) {
 		r.cleanup.done, r.cleanup.canceled = nil, nil

@@ -20,10 +20,8 @@ func (s *session) open(ctx context.Context) error {
 	}
 	t.queue = q
 	if q.QueueID() != "" { // the submit service does not tell it
-		s.log.Log(maillog.Info, &maillog.QueueClient{QueueID: q.QueueID(), Client: s.client.text, RequireTLS: t.requireTLS,
-			SASLMethod: s.login.method, SASLUsername: s.login.user, SASLSender: s.txn.authSender})
+		s.logClient(q.QueueID())
 	}
-
 	if s.standAlone {
 		q.Attr("rewrite_context", "local")
 		s.sendSender()
@@ -33,8 +31,12 @@ func (s *session) open(ctx context.Context) error {
 	if s.p.ContentFilter != "" {
 		q.RecordString(record.Filter, s.p.ContentFilter)
 	}
-	q.Attr("log_ident", q.QueueID())
-	q.Attr("rewrite_context", s.rewriteContext(ctx))
+	from, text := s.origin(ctx)
+	if from.Ident == "" {
+		from.Ident = q.QueueID()
+	}
+	q.Attr("log_ident", from.Ident)
+	q.Attr("rewrite_context", rewriteContext(from.Local))
 	if s.login.user != "" {
 		q.Attr("sasl_method", s.login.method)
 		q.Attr("sasl_username", s.login.user)
@@ -43,15 +45,15 @@ func (s *session) open(ctx context.Context) error {
 		q.Attr("sasl_sender", t.authSender)
 	}
 	s.sendSender()
-	c := &s.client
-	q.Attr("log_client_name", c.name)
-	q.Attr("log_client_address", c.addr)
-	q.Attr("log_client_port", c.port)
-	q.Attr("log_message_origin", c.text)
-	if s.heloName != "" {
-		q.Attr("log_helo_name", s.heloName)
+	q.Attr("log_client_name", from.Name)
+	q.Attr("log_client_address", from.Addr)
+	q.Attr("log_client_port", from.Port)
+	q.Attr("log_message_origin", text)
+	if from.Helo != "" {
+		q.Attr("log_helo_name", from.Helo)
 	}
-	q.Attr("log_protocol_name", s.protocol)
+	q.Attr("log_protocol_name", from.Proto)
+	c := &s.client
 	q.Attr("client_name", c.name)
 	q.Attr("reverse_client_name", c.reverse)
 	q.Attr("client_address", c.addr)
@@ -64,6 +66,17 @@ func (s *session) open(ctx context.Context) error {
 	q.Attr("protocol_name", s.protocol)
 	q.Attr("client_address_type", strconv.Itoa(c.family))
 	return nil
+}
+
+// logClient logs which client the message is from.
+func (s *session) logClient(id string) {
+	ev := &maillog.QueueClient{QueueID: id, Client: s.client.text, RequireTLS: s.txn.requireTLS,
+		SASLMethod: s.login.method, SASLUsername: s.login.user, SASLSender: s.txn.authSender,
+		OrigQueueID: s.forward.values.Ident}
+	if s.forward.hasClient() {
+		ev.OrigClient = s.forward.client()
+	}
+	s.log.Log(maillog.Info, ev)
 }
 
 // sendSender sends what MAIL FROM said.

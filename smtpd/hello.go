@@ -5,11 +5,11 @@ import (
 	"strings"
 
 	"sealpost/lib/ehlo"
+	"sealpost/lib/xforward"
 )
 
 // keywordRow is one line of the reply to EHLO. The rows are in the order of
-// Postfix (requiretls.md §2.1); XCLIENT and XFORWARD have their places for the
-// capabilities that come with them.
+// Postfix (requiretls.md §2.1).
 type keywordRow struct {
 	bit  ehlo.Set
 	text func(s *session) string // empty: not offered
@@ -45,8 +45,18 @@ var keywords = []keywordRow{
 		}
 		return authKeyword("AUTH=", s.offered)
 	}},
-	{ehlo.XClient, word("")},
-	{ehlo.XForward, word("")},
+	{ehlo.XClient, func(s *session) string {
+		if !s.mayPose {
+			return ""
+		}
+		return xclientKeyword
+	}},
+	{ehlo.XForward, func(s *session) string {
+		if !s.mayForward {
+			return ""
+		}
+		return xforwardKeyword
+	}},
 	{ehlo.EnhancedStatusCodes, word("ENHANCEDSTATUSCODES")},
 	{ehlo.EightBitMIME, word("8BITMIME")},
 	{ehlo.DSN, word("DSN")},
@@ -87,6 +97,7 @@ func (s *session) hello(ctx context.Context, verb, arg string) (outcome, error) 
 		return refused, nil
 	}
 	name, _, _ := strings.Cut(arg, " ")
+	name = xforward.Neuter(name) // it goes into the log, a header, the queue file
 	if name == "" {
 		s.fail("501 Syntax: ", verb, " hostname")
 		return refused, nil
@@ -179,11 +190,6 @@ func (s *session) help(context.Context, string) (outcome, error) {
 
 func (s *session) notImplemented(context.Context, string) (outcome, error) {
 	s.fail("502 5.5.1 Error: command not implemented")
-	return refused, nil
-}
-
-func (s *session) notAuthorized(context.Context, string) (outcome, error) {
-	s.fail("550 5.7.0 Error: insufficient authorization")
 	return refused, nil
 }
 

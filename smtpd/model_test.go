@@ -92,6 +92,8 @@ var steps = []step{
 	{"ETRN x.example\r\n", whenMail(503, 458)},
 	{"STARTTLS\r\n", fixed(502)},
 	{"AUTH PLAIN\r\n", fixed(503)},
+	{"XCLIENT NAME=a.example\r\n", whenMail(503, 550)},
+	{"XFORWARD NAME=a.example\r\n", whenMail(503, 550)},
 	{"XYZZY\r\n", fixed(500)},
 	{"\r\n", fixed(500)},
 }

@@ -55,13 +55,15 @@ type profile struct {
 	bareLFExempt *table.List
 	connExempt   *table.List
 	forbidden    *table.List
-	discardMaps  *table.Maps
-	clientCerts  *table.Maps
-	tls          *tlsEngine
-	auth         *authEngine
-	loginMaps    *table.Maps
-	autoUTF8     bool
-	compiler     *compiler // for restrictions that access tables name
+	// xclientHosts and xforwardHosts may speak for others.
+	xclientHosts, xforwardHosts *table.List
+	discardMaps                 *table.Maps
+	clientCerts                 *table.Maps
+	tls                         *tlsEngine
+	auth                        *authEngine
+	loginMaps                   *table.Maps
+	autoUTF8                    bool
+	compiler                    *compiler // for restrictions that access tables name
 	// accessParents: a key of an access table stands for the names below it too.
 	accessParents bool
 }
@@ -154,13 +156,15 @@ func (srv *server) isDoubleBounce(addr string) bool {
 	return strings.EqualFold(local, srv.double)
 }
 
-// rewriteContext is "local" for clients of local_header_rewrite_clients.
-func (s *session) rewriteContext(ctx context.Context) string {
-	if s.standAlone {
-		return string(rewrite.LocalContext)
-	}
+// rewritesLocally: the client is one of local_header_rewrite_clients.
+func (s *session) rewritesLocally(ctx context.Context) bool {
 	a := &access{s: s, class: classClient, what: s.client.text}
-	if a.run(ctx, s.p.restrictions.rewriteClients).decision == permit {
+	return s.standAlone || a.run(ctx, s.p.restrictions.rewriteClients).decision == permit
+}
+
+// rewriteContext is the context of a message that is local, or not.
+func rewriteContext(local bool) string {
+	if local {
 		return string(rewrite.LocalContext)
 	}
 	return string(rewrite.RemoteContext)
@@ -224,7 +228,7 @@ func newProfile(c *config.Config, o *opener, warnf func(string, ...any)) (*profi
 		return nil, errOpenRelay
 	}
 	p.accessParents = slices.Contains(c.List("parent_domain_matches_subdomains"), "smtpd_access_maps")
-	if err := p.openLists(o, slices.Contains(c.List("parent_domain_matches_subdomains"), "mynetworks")); err != nil {
+	if err := p.openLists(o, c.List("parent_domain_matches_subdomains")); err != nil {
 		return nil, err
 	}
 	r := &s.recipientSet
@@ -278,18 +282,23 @@ func (p *profile) compile(c *config.Config, o *opener, warnf func(string, ...any
 	return nil
 }
 
-func (p *profile) openLists(o *opener, parents bool) error {
+// openLists opens match lists. parents are the parameters in which the name of a
+// domain stands for the hosts below it, too.
+func (p *profile) openLists(o *opener, parents []string) error {
 	for _, l := range []struct {
 		param, value string
 		kind         table.Kind
 		dst          **table.List
+		as           string // the parameter that it is in parents
 	}{
-		{"mynetworks", p.MyNetworks, table.Hosts, &p.mynetworks},
-		{"smtpd_forbid_bare_newline_exclusions", p.BareLFExclusions, table.Hosts, &p.bareLFExempt},
-		{"smtpd_client_event_limit_exceptions", p.ConnExceptions, table.Hosts, &p.connExempt},
-		{"smtpd_forbidden_commands", p.ForbiddenCmds, table.Strings, &p.forbidden},
+		{"mynetworks", p.MyNetworks, table.Hosts, &p.mynetworks, "mynetworks"},
+		{"smtpd_forbid_bare_newline_exclusions", p.BareLFExclusions, table.Hosts, &p.bareLFExempt, "mynetworks"},
+		{"smtpd_client_event_limit_exceptions", p.ConnExceptions, table.Hosts, &p.connExempt, "mynetworks"},
+		{"smtpd_authorized_xclient_hosts", p.XClientHosts, table.Hosts, &p.xclientHosts, "smtpd_authorized_xclient_hosts"},
+		{"smtpd_authorized_xforward_hosts", p.XForwardHosts, table.Hosts, &p.xforwardHosts, "smtpd_authorized_xforward_hosts"},
+		{"smtpd_forbidden_commands", p.ForbiddenCmds, table.Strings, &p.forbidden, ""},
 	} {
-		list, err := o.list(l.param, l.value, l.kind, parents && l.kind == table.Hosts)
+		list, err := o.list(l.param, l.value, l.kind, slices.Contains(parents, l.as))
 		if err != nil {
 			return err
 		}

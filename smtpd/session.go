@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -30,6 +31,7 @@ type session struct {
 	began  time.Time
 
 	client  client
+	group   netip.Prefix        // of the address that the connection came from
 	secured *tlsconn.Connection // nil in the clear
 	where   string              // the last command, for the log
 	denied  bool                // a connection that was refused: only QUIT is left
@@ -37,6 +39,10 @@ type session struct {
 	noAuth  bool     // smtpd_sasl_exceptions_networks names the client
 	offered []string // mechanisms in the reply to EHLO
 	login   login
+
+	mayPose    bool // XCLIENT is for this client
+	mayForward bool // XFORWARD was for the one that connected
+	forward    forwarded
 
 	heloName string
 	helloed  bool // HELO or EHLO was accepted
@@ -74,7 +80,7 @@ func (srv *server) serve(ctx context.Context, svc *service.Session) {
 	s.identify(ctx, svc)
 	stop := srv.drains.watch(svc.Drain, s.conn)
 	defer stop()
-	defer srv.clients.leave(s.client.group)
+	defer srv.clients.leave(s.group)
 	s.log.Log(maillog.Info, &maillog.Connect{Client: s.client.text})
 	if s.greet(ctx) {
 		s.end(s.converse(ctx, svc.Drain))
@@ -89,7 +95,9 @@ func (srv *server) serve(ctx context.Context, svc *service.Session) {
 
 // greet sends the first line; false means that the session is over.
 func (s *session) greet(ctx context.Context) bool {
-	if n := s.srv.clients.enter(s.client.group); s.tooMany(ctx, n) {
+	s.mayPose = s.matchHost(ctx, s.p.xclientHosts, "smtpd_authorized_xclient_hosts")
+	s.mayForward = s.matchHost(ctx, s.p.xforwardHosts, "smtpd_authorized_xforward_hosts")
+	if n := s.srv.clients.enter(s.group); s.tooMany(ctx, n) {
 		s.log.Warnf("Connection concurrency limit exceeded: %d from %s for service %s",
 			n, s.client.text, s.srv.env.ServiceName)
 		s.replyf("421 4.7.0 ", s.p.MyHostname, " Error: too many connections from ", s.client.text)
@@ -98,10 +106,18 @@ func (s *session) greet(ctx context.Context) bool {
 	if s.p.starttls.Wrapper && !s.standAlone && !s.wrap(ctx) {
 		return false
 	}
+	s.welcome(ctx)
+	return true
+}
+
+// welcome looks up what depends on who the client is and sends the greeting, or what
+// is said instead of it. XCLIENT comes here again.
+func (s *session) welcome(ctx context.Context) {
 	s.exempt = s.matchHost(ctx, s.p.bareLFExempt, "smtpd_forbid_bare_newline_exclusions")
 	if s.p.auth != nil {
 		s.noAuth = s.matchHost(ctx, s.p.auth.exceptions, "smtpd_sasl_exceptions_networks")
 	}
+	s.discard = s.p.discard
 	if maps := s.p.discardMaps; !maps.Empty() {
 		words, found, err := maps.Lookup(ctx, s.client.addr)
 		switch {
@@ -117,17 +133,17 @@ func (s *session) greet(ctx context.Context) bool {
 		if r := s.checkClient(ctx); r.refused() {
 			s.denied = true
 			s.refuse(r)
-			return true
+			return
 		}
 	}
 	s.replyf("220 ", s.p.Banner)
-	return true
 }
 
 func isListSeparator(r rune) bool { return r == ',' || r == ' ' || r == '\t' }
 
+// tooMany: those that pose as others are many clients, and exempt as in Postfix.
 func (s *session) tooMany(ctx context.Context, n int) bool {
-	return s.p.ConnCountLimit > 0 && n > s.p.ConnCountLimit && !s.standAlone &&
+	return s.p.ConnCountLimit > 0 && n > s.p.ConnCountLimit && !s.standAlone && !s.mayPose &&
 		!s.matchHost(ctx, s.p.connExempt, "smtpd_client_event_limit_exceptions")
 }
 

@@ -60,6 +60,8 @@ type settings struct {
 	SoftBounce     bool     `conf:"soft_bounce"`
 	InetProtocols  []string `conf:"inet_protocols"`
 
+	XClientHosts     string   `conf:"smtpd_authorized_xclient_hosts"`
+	XForwardHosts    string   `conf:"smtpd_authorized_xforward_hosts"`
 	ClientCerts      string   `conf:"relay_clientcerts"`
 	NullKey          string   `conf:"smtpd_null_access_lookup_key"`
 	ContentFilter    string   `conf:"content_filter"`

@@ -65,8 +65,10 @@ func (t *transaction) queueID() string {
 	return t.queue.QueueID()
 }
 
-// reset ends the transaction; cleanup drops what it has of the message.
+// reset ends the transaction, or what was said in preparation of one; cleanup drops
+// what it has of the message.
 func (s *session) reset() {
+	s.forward = forwarded{}
 	if s.txn == nil {
 		return
 	}

@@ -22,6 +22,8 @@ type QueueClient struct {
 	QueueID, Client string
 	// SASL facts; empty: not authenticated.
 	SASLMethod, SASLUsername, SASLSender string
+	// OrigQueueID and OrigClient are what XFORWARD said; empty: nothing.
+	OrigQueueID, OrigClient string
 	// RequireTLS: the sender asked for REQUIRETLS (decision 9).
 	RequireTLS bool
 }
@@ -37,6 +39,8 @@ func (e *QueueClient) AppendText(b []byte) []byte {
 	b = appendItem(b, ", sasl_method=", e.SASLMethod)
 	b = appendItem(b, ", sasl_username=", e.SASLUsername)
 	b = appendItem(b, ", sasl_sender=", e.SASLSender)
+	b = appendItem(b, ", orig_queue_id=", e.OrigQueueID)
+	b = appendItem(b, ", orig_client=", e.OrigClient)
 	if e.RequireTLS {
 		b = append(b, ", requiretls=yes"...)
 	}
@@ -48,6 +52,12 @@ func (e *QueueClient) Fields() []Field {
 	f := []Field{{"queue_id", e.QueueID}, {"client", e.Client}}
 	if e.SASLMethod != "" {
 		f = append(f, Field{"sasl_method", e.SASLMethod}, Field{"sasl_username", e.SASLUsername})
+	}
+	if e.OrigQueueID != "" {
+		f = append(f, Field{"orig_queue_id", e.OrigQueueID})
+	}
+	if e.OrigClient != "" {
+		f = append(f, Field{"orig_client", e.OrigClient})
 	}
 	if e.RequireTLS {
 		f = append(f, Field{"requiretls", true})

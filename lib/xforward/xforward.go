@@ -172,7 +172,7 @@ func (v *Values) Commands(offered Set, all bool, order ...Set) []string {
 		}
 		at := len(b)
 		b = append(b, ' ')
-		b = append(b, a.name()...)
+		b = append(b, a.String()...)
 		b = append(b, '=')
 		if known(value) {
 			b = appendValue(b, value)
@@ -190,8 +190,8 @@ func (v *Values) Commands(offered Set, all bool, order ...Set) []string {
 	return list
 }
 
-// name is the name of one attribute.
-func (s Set) name() string {
+// String is the name of one attribute.
+func (s Set) String() string {
 	for i, name := range names {
 		if s == 1<<i {
 			return name
