@@ -301,7 +301,7 @@ func (w *walk) attempt(ctx context.Context, s *session, p *hostPlan, caching cac
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	stats := w.stats(s)
 	t := &transaction{session: s, plan: p, env: &w.env, rcpts: w.rcpts, probe: w.isProbe(), queueID: w.req.QueueID, log: w.log,
-		data: func() content { return w.content(ctx, s) }}
+		origin: &w.req.Client, data: func() content { return w.content(ctx, s) }}
 	f := t.run()
 	stop()
 	if t.stale {

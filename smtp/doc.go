@@ -62,6 +62,16 @@ to be dead before the server has said anything about a message is replaced by a
 new one; that is not a failed delivery. At most 100 connections idle for one
 destination or server, and 1000 in all.
 
+# WHERE A MESSAGE CAME FROM
+
+With smtp_send_xforward_command = yes a server that announces XFORWARD, a content
+filter, is told before each MAIL FROM where the message came from: name, address and
+port of the client, the protocol, what it said in HELO, the queue id here, and whether
+the message is LOCAL or REMOTE. Only what the server takes and what is known is sent;
+so the filter, or the mail system behind it, logs the client of the first system. It
+is what smtpd(8) got: from the client itself, or by XFORWARD. A server that refuses
+XFORWARD is a warning, and gets the message all the same.
+
 # TRANSPORT SECURITY
 
 How much TLS is needed is decided anew for each host, by smtp_tls_policy_maps for
@@ -179,6 +189,7 @@ The conversation:
     pass over.
   - smtp_skip_5xx_greeting (yes): try another host after a greeting of 5xx.
   - smtp_skip_quit_response (yes; lmtp: no): do not wait for the reply to QUIT.
+  - smtp_send_xforward_command (no): say where a message came from, see above.
   - smtp_line_length_limit (998): longest line to send, 0 for no limit.
   - smtp_quote_rfc821_envelope (yes): quote local parts where RFC 5321 wants it.
   - smtp_generic_maps (empty): replacements of sender and recipient addresses.
@@ -190,8 +201,8 @@ Time limits:
 
   - smtp_connect_timeout (30s; lmtp: 0s), smtp_helo_timeout (300s),
     smtp_starttls_timeout (300s, for the command and for the handshake),
-    smtp_mail_timeout (300s), smtp_rcpt_timeout (300s), smtp_data_init_timeout
-    (120s), smtp_data_xfer_timeout (180s), smtp_data_done_timeout (600s),
+    smtp_xforward_timeout (300s), smtp_mail_timeout (300s), smtp_rcpt_timeout (300s),
+    smtp_data_init_timeout (120s), smtp_data_xfer_timeout (180s), smtp_data_done_timeout (600s),
     smtp_rset_timeout (20s), smtp_quit_timeout (300s): for each read or write at
     this stage. A whole reply may take twice as long.
   - smtp_per_request_deadline (no): the limits are for a whole command and reply.

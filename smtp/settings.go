@@ -36,6 +36,8 @@ type settings struct {
 	minBackoff                                          time.Duration
 	relayhost, bestMXTransport                          string
 	cacheOnDemand                                       bool
+	sendXForward                                        bool
+	xforwardTimeout                                     time.Duration
 	cacheLimit, reuseTimeLimit                          time.Duration
 	reuseCountLimit                                     int
 }
@@ -107,6 +109,8 @@ func load(c *config.Config, lmtp bool) (*settings, error) {
 		relayhost:       c.Str("relayhost"),
 		bestMXTransport: c.Str("best_mx_transport"),
 		cacheOnDemand:   l.bool("connection_cache_on_demand"),
+		sendXForward:    l.bool("send_xforward_command"),
+		xforwardTimeout: l.time("xforward_timeout"),
 		cacheLimit:      min(l.time("connection_cache_time_limit"), c.Time("connection_cache_ttl_limit")),
 		reuseTimeLimit:  l.time("connection_reuse_time_limit"),
 		reuseCountLimit: l.int("connection_reuse_count_limit"),

@@ -46,6 +46,7 @@ type transaction struct {
 	queueID string // for the log
 	log     *maillog.Logger
 	data    func() content
+	origin  *mailproto.ClientAttrs // what XFORWARD says; nil: nothing
 
 	mail    *smtpclient.Failure // reply to MAIL FROM
 	dataErr *smtpclient.Failure // reply to DATA
@@ -143,6 +144,10 @@ func (t *transaction) commands() *smtpclient.Failure {
 	if t.probe {
 		last--
 	}
+	ahead, failure := t.forward()
+	if failure != nil {
+		return failure
+	}
 	for next, reply := 0, 0; reply <= last; {
 		b := t.Conn.AvailableBuffer()
 		for start := len(b); next <= last && len(b)-start < window; next++ {
@@ -164,6 +169,11 @@ func (t *transaction) commands() *smtpclient.Failure {
 			}
 		}
 		t.Conn.SetBuffer(b)
+		for ; len(ahead) > 0; ahead = ahead[1:] {
+			if f := t.forwarded(ahead[0]); f != nil {
+				return f
+			}
+		}
 		for ; reply < next; reply++ {
 			if f := t.answer(reply); f != nil {
 				return f

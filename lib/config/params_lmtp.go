@@ -109,7 +109,8 @@ var lmtpParams = []Param{
 	{Name: "lmtp_sasl_tls_verified_security_options", Kind: List, Default: "$lmtp_sasl_tls_security_options", Readers: "smtp"},
 	{Name: "lmtp_sasl_type", Kind: Str, Default: "cyrus", Readers: "smtp"},
 	{Name: "lmtp_send_dummy_mail_auth", Kind: Bool, Default: "no", Readers: "smtp"},
-	{Name: "lmtp_send_xforward_command", Kind: Bool, Default: "no", Readers: "smtp"},
+	{Name: "lmtp_send_xforward_command", Kind: Bool, Default: "no", Readers: "smtp", Status: Implemented,
+		Doc: "As smtp_send_xforward_command, for LMTP."},
 	{Name: "lmtp_sender_dependent_authentication", Kind: Bool, Default: "no", Readers: "smtp"},
 	{Name: "lmtp_skip_5xx_greeting", Kind: Bool, Default: "yes", Readers: "smtp", Status: Implemented,
 		Doc: "What smtp_skip_5xx_greeting is, for LMTP."},
@@ -195,5 +196,6 @@ var lmtpParams = []Param{
 	{Name: "lmtp_tlsrpt_socket_name", Kind: Str, Default: "", Readers: "smtp"},
 	{Name: "lmtp_use_tls", Kind: Bool, Default: "no", Readers: "smtp", Status: Implemented,
 		Doc: "What smtp_use_tls is, for LMTP."},
-	{Name: "lmtp_xforward_timeout", Kind: Time, Default: "300s", Min: 1, Readers: "smtp"},
+	{Name: "lmtp_xforward_timeout", Kind: Time, Default: "300s", Min: 1, Readers: "smtp", Status: Implemented,
+		Doc: "As smtp_xforward_timeout, for LMTP."},
 }

@@ -95,7 +95,8 @@ var smtpParams = []Param{
 	{Name: "smtp_rset_timeout", Kind: Time, Default: "20s", Min: 1, Readers: "smtp", Status: Implemented,
 		Doc: "How long to wait for the reply to RSET."},
 	{Name: "smtp_send_dummy_mail_auth", Kind: Bool, Default: "no", Readers: "smtp"},
-	{Name: "smtp_send_xforward_command", Kind: Bool, Default: "no", Readers: "smtp"},
+	{Name: "smtp_send_xforward_command", Kind: Bool, Default: "no", Readers: "smtp", Status: Implemented,
+		Doc: "Tell servers that announce XFORWARD where a message came from: for content filters, so that what is behind them logs the client and not the filter."},
 	{Name: "smtp_sender_dependent_authentication", Kind: Bool, Default: "no", Readers: "smtp"},
 	{Name: "smtp_skip_5xx_greeting", Kind: Bool, Default: "yes", Readers: "smtp", Status: Implemented,
 		Doc: "Take a greeting that refuses for a fault of that server alone: try the next one."},
@@ -107,5 +108,6 @@ var smtpParams = []Param{
 		Doc: "The port, or its name, that mail is sent to."},
 	{Name: "smtp_use_tls", Kind: Bool, Default: "no", Readers: "smtp", Status: Implemented,
 		Doc: "Old form of smtp_tls_security_level = may."},
-	{Name: "smtp_xforward_timeout", Kind: Time, Default: "300s", Min: 1, Readers: "smtp"},
+	{Name: "smtp_xforward_timeout", Kind: Time, Default: "300s", Min: 1, Readers: "smtp", Status: Implemented,
+		Doc: "How long to wait for the reply to XFORWARD."},
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"sealpost/lib/smtpio"
+	"sealpost/lib/xforward"
 )
 
 // Ext is a set of SMTP extensions that a server announced.
@@ -39,7 +40,9 @@ type Features struct {
 	MaxSize int64  // with SIZE: 0 means no fixed limit
 	Name    string // the server's name in its reply to EHLO or HELO
 	ESMTP   bool   // EHLO was accepted
-	Ignored Ext    // announced, and passed over by smtp_discard_ehlo_keywords
+	// XForward: with XFORWARD the attributes that the server takes.
+	XForward xforward.Set
+	Ignored  Ext // announced, and passed over by smtp_discard_ehlo_keywords
 }
 
 // Has reports whether the extension was announced.
@@ -65,6 +68,9 @@ func (f *Features) ehloLine(first bool, text []byte, discard Ext) {
 			n = 0
 		}
 		f.MaxSize = int64(n)
+	}
+	if bit == ExtXFORWARD {
+		f.XForward = xforward.ParseSet(params)
 	}
 }
 
