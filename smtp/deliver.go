@@ -256,11 +256,18 @@ func (w *walk) host(ctx context.Context, dest route.Destination, h route.Host, c
 	w.sessions++
 }
 
+// smtpsPort is where servers begin with TLS (RFC 8314 §3.3).
+const smtpsPort = 465
+
 // connect makes a connection on which mail may be offered, or settles recipients
 // by what is in the way of it. One on which TLS fails may be followed by one more, in
 // the clear.
 func (w *walk) connect(ctx context.Context, p *hostPlan, last bool) *session {
 	h := p.Host
+	if h.Addr.Port() == smtpsPort && !p.Policy.Wrapper {
+		w.log.Infof(`SMTPS wrappermode (TCP port 465) requires setting "%s = yes", and "%s = encrypt" (or stronger)`,
+			w.set.name("tls_wrappermode"), w.set.name("tls_security_level"))
+	}
 	for {
 		nc, err := w.dial(ctx, h)
 		if err != nil {
@@ -417,7 +424,7 @@ func (w *walk) forget() {
 func (w *walk) leftovers(ctx context.Context) {
 	f := w.last
 	if f == nil {
-		f = &smtpclient.Failure{Scope: smtpclient.Site, Status: dsn.Status{Code: "4.3.0", Reason: "no host was tried"}}
+		f = &smtpclient.Failure{Scope: smtpclient.Site, Status: dsn.Status{Code: "4.3.0", Reason: "server unavailable or unable to receive mail"}}
 		if ctx.Err() != nil {
 			f.Status = dsn.Status{Code: "4.3.2", Reason: "delivery was interrupted"}
 		}

@@ -97,11 +97,11 @@ func (w *walk) decide(ctx context.Context, dest route.Destination, h route.Host)
 // passOver is a host that no connection is made to. The warning tells the
 // administrator, whose configuration is the reason.
 func (w *walk) passOver(p *hostPlan, st dsn.Status, why string, throttle bool) *smtpclient.Failure {
-	where := p.dest.Plain + "/" + p.Host.Name
 	if p.Host.Unix != "" {
-		where = w.set.myHostname + "/" + p.Host.Unix
+		w.log.Warnf("TLS policy lookup error for %s/%s: %s", w.set.myHostname, p.Host.Unix, why)
+	} else {
+		w.log.Warnf("TLS policy lookup for %s/%s: %s", p.dest.Plain, p.Host.Name, why)
 	}
-	w.log.Warnf("TLS policy lookup for %s: %s", where, why)
 	return &smtpclient.Failure{Scope: smtpclient.Site, Throttle: throttle, Status: st}
 }
 

@@ -4,7 +4,10 @@ import (
 	"strings"
 	"testing"
 
+	"sealpost/lib/dsn"
+	"sealpost/lib/mailproto"
 	"sealpost/lib/sendopts"
+	"sealpost/test/ca"
 )
 
 // TestRequireTLS is the decision table of REQUIRETLS against real sockets
@@ -74,23 +77,91 @@ func TestRequireTLS(t *testing.T) {
 	}
 }
 
-// What MAIL FROM says about the request, and what it says to a server without it.
+// What MAIL FROM says about the request, and what it says to a server without it; and
+// what the parameters make of that.
 func TestRequireTLSInMailFrom(t *testing.T) {
 	x := newSecure(t)
-	for _, tc := range []struct{ policy, server, want string }{
-		{"opportunistic", "REQUIRETLS", "MAIL FROM:<from@a.test> RET=FULL REQUIRETLS"},
-		{"opportunistic", "no REQUIRETLS", "MAIL FROM:<from@a.test> RET=HDRS"},
-		{"disable", "no REQUIRETLS", "MAIL FROM:<from@a.test> RET=FULL"},
-		{"disable", "REQUIRETLS", "MAIL FROM:<from@a.test> RET=FULL"},
+	const from = "tls: <from@a.test>"
+	for _, tc := range []struct {
+		name, policy, server string
+		set                  map[string]string
+		wrapper              bool
+		mail                 string // "": it is not said
+		field                string
+	}{
+		{name: "announced", policy: "opportunistic", server: "REQUIRETLS", mail: from + " RET=FULL REQUIRETLS", field: "fingerprint/requiretls"},
+		{name: "not announced", policy: "opportunistic", server: "no REQUIRETLS", mail: from + " RET=HDRS", field: "fingerprint/requiretls:none"},
+		{name: "disable, not announced", policy: "disable", server: "no REQUIRETLS", mail: from + " RET=FULL", field: "fingerprint"},
+		{name: "disable", policy: "disable", server: "REQUIRETLS", mail: from + " RET=FULL", field: "fingerprint"},
+		{name: "requiretls_enable = no", policy: "enforce", server: "no REQUIRETLS", set: map[string]string{"requiretls_enable": "no"},
+			mail: from + " RET=FULL", field: "fingerprint"},
+		{name: "passed over in EHLO, enforce", policy: "enforce", server: "REQUIRETLS", set: map[string]string{"smtp_discard_ehlo_keywords": "requiretls"},
+			field: "fingerprint/!requiretls:none"},
+		{name: "passed over in EHLO", policy: "opportunistic", server: "REQUIRETLS", set: map[string]string{"smtp_discard_ehlo_keywords": "requiretls"},
+			mail: from + " RET=HDRS", field: "fingerprint/requiretls:none"},
+		{name: "TLS from the first byte", policy: "enforce", server: "REQUIRETLS", wrapper: true, mail: from + " RET=FULL REQUIRETLS", field: "fingerprint/requiretls"},
+		{name: "TLS from the first byte, not announced", policy: "enforce", server: "no REQUIRETLS", wrapper: true, field: "fingerprint/!requiretls:none"},
+		{name: "TLS from the first byte, another certificate", policy: "enforce", server: "REQUIRETLS, wrong name", wrapper: true, field: "!fingerprint/!requiretls:nocertmatch"},
 	} {
-		s := serve(t, x.behaviour(tc.server))
-		f := newFixture(t, "smtp", map[string]string{"smtp_requiretls_policy": tc.policy}, nil)
-		req := request(s.nexthop(), "a@b.test")
-		req.SendOpts, req.Ret = sendopts.RequireTLSESMTP, 1
-		f.run(t, req)
-		if !strings.Contains(s.seen()+"\n", "\n"+tc.want+"\n") {
-			t.Errorf("%s, %s: the server saw\n%s\nwant %s", tc.policy, tc.server, s.seen(), tc.want)
-		}
+		t.Run(tc.name, func(t *testing.T) {
+			sc := x.behaviour(tc.server)
+			sc.wrapper = tc.wrapper
+			s := serve(t, sc)
+			set := map[string]string{"smtp_requiretls_policy": tc.policy, "smtp_tls_security_level": "fingerprint",
+				"smtp_tls_fingerprint_cert_match": ca.Fingerprint(x.certs["right"].Leaf)}
+			if tc.wrapper {
+				set["smtp_tls_wrappermode"] = "yes"
+			}
+			for k, v := range tc.set {
+				set[k] = v
+			}
+			f := newFixture(t, "smtp", set, nil)
+			req := request(s.nexthop(), "a@b.test")
+			req.SendOpts, req.Ret = sendopts.RequireTLSESMTP, dsn.RetFull
+			out := f.run(t, req)
+			if mail := s.mailSince(0); mail != tc.mail || out.full[0].TLS != tc.field {
+				t.Errorf("MAIL FROM %q, tls=%s; want %q, tls=%s; %s", mail, out.full[0].TLS, tc.mail, tc.field, out)
+			}
+		})
+	}
+}
+
+// A probe goes as far as a message would, and the log can be told to say nothing of TLS
+// (requiretls.md §6.11, §7.1); a server that does not know REQUIRETLS is noted.
+func TestRequireTLSProbesAndLog(t *testing.T) {
+	x := newSecure(t)
+	for _, tc := range []struct {
+		name, server, policy, field, want, log string
+		probe                                  bool
+	}{
+		{name: "probe", server: "REQUIRETLS", policy: "enforce", field: "yes", probe: true, want: "sent 2.1.5 fingerprint/requiretls 250 2.1.5 ok"},
+		{name: "probe of one that does not comply", server: "no REQUIRETLS", policy: "enforce", field: "yes", probe: true,
+			want: "bounced 5.7.30 fingerprint/!requiretls:none Sender requested REQUIRETLS, but no server was found that supports REQUIRETLS."},
+		{name: "smtp_log_tls_feature_status = no", server: "REQUIRETLS", policy: "enforce", field: "no", want: "sent 2.0.0  250 2.0.0 queued"},
+		{name: "not offered", server: "no REQUIRETLS", policy: "opportunistic", field: "yes", want: "sent 2.0.0 fingerprint/requiretls:none 250 2.0.0 queued",
+			log: "4XYZ: Sender requested REQUIRETLS, but REQUIRETLS support was not offered by host 127.0.0.1[127.0.0.1]"},
+		{name: "not offered, starttls", server: "no REQUIRETLS", policy: "opportunistic+starttls", field: "yes", want: "sent 2.0.0 fingerprint/requiretls:none 250 2.0.0 queued",
+			log: "4XYZ: Sender requested REQUIRETLS, but REQUIRETLS support was not offered by host 127.0.0.1[127.0.0.1]"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := serve(t, x.behaviour(tc.server))
+			f := newFixture(t, "smtp", map[string]string{"smtp_requiretls_policy": tc.policy, "smtp_log_tls_feature_status": tc.field,
+				"smtp_tls_security_level": "fingerprint", "smtp_tls_fingerprint_cert_match": ca.Fingerprint(x.certs["right"].Leaf)}, nil)
+			req := request(s.nexthop(), "a@b.test")
+			req.SendOpts = sendopts.RequireTLSESMTP
+			if tc.probe {
+				req.Flags = mailproto.DeliverUserVerify
+			}
+			out := f.run(t, req)
+			word := strings.Fields(out.String())[1]
+			o := out.full[0]
+			if got := word + " " + o.Status.Code + " " + o.TLS + " " + o.Status.Reason; !strings.HasPrefix(got, tc.want) || f.logged() != tc.log {
+				t.Errorf("got  %s\nwant %s\nlog  %q\nwant %q", got, tc.want, f.logged(), tc.log)
+			}
+			if said := s.mailSince(0); strings.Contains(said, "REQUIRETLS") != (tc.server == "REQUIRETLS") {
+				t.Errorf("MAIL FROM %q", said)
+			}
+		})
 	}
 }
 

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
+	"net"
 	"strings"
 	"testing"
 
@@ -183,6 +185,25 @@ func TestWrapperMode(t *testing.T) {
 		}
 		if strings.Contains(s.seen(), "STARTTLS") {
 			t.Errorf("%s: the server saw\n%s", tc.level, s.seen())
+		}
+	}
+}
+
+// A server on the port for TLS from the first byte is spoken to as configured; the
+// administrator is told.
+func TestPort465(t *testing.T) {
+	x := newSecure(t)
+	const hint = `SMTPS wrappermode (TCP port 465) requires setting "smtp_tls_wrappermode = yes", and "smtp_tls_security_level = encrypt" (or stronger)`
+	for wrapper, want := range map[string]string{"yes": "", "no": hint} {
+		sc := x.behaviour("right")
+		sc.wrapper = wrapper == "yes"
+		s := serve(t, sc)
+		f := newFixture(t, "smtp", map[string]string{"smtp_tls_security_level": "encrypt", "smtp_tls_wrappermode": wrapper}, nil)
+		f.dial = func(ctx context.Context, h route.Host) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", s.addr())
+		}
+		if out := f.run(t, request("[192.0.2.1]:465", "a@b.test")); !strings.Contains(out.String(), " sent ") || f.logged() != want {
+			t.Errorf("%s: %s; log %q, want %q", wrapper, out, f.logged(), want)
 		}
 	}
 }
