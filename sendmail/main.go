@@ -117,7 +117,12 @@ func submitMessage(o *options, set settings, dir string) {
 	if err := authorize(set, u); err != nil {
 		fail(exNoPerm, err)
 	}
-	checkOptions(o, set)
+	if err := checkOptions(o, set); err != nil {
+		fail(exUsage, err)
+	}
+	for _, text := range o.warnings {
+		warnf("%s", text)
+	}
 	sender := u.name
 	if o.senderSet {
 		sender = oneAddress(o.sender)
@@ -174,20 +179,21 @@ func status(s mailproto.CleanupStatus) int {
 }
 
 // checkOptions drops what the configuration does not allow, with a warning.
-func checkOptions(o *options, set settings) {
+func checkOptions(o *options, set settings) error {
 	if o.sendOpts.Has(sendopts.RequireTLSESMTP) && !set.RequireTLS {
-		warnf("ignoring option '-O requiretls=yes', because the configuration is 'requiretls_enable = no'")
+		o.warn("Ignoring option '-O requiretls=yes', because the configuration is 'requiretls_enable = no'")
 		o.sendOpts &^= sendopts.RequireTLSESMTP
 	}
 	if o.sendOpts.Has(sendopts.SMTPUTF8Requested) && !set.SMTPUTF8 {
-		warnf("'-O smtputf8=yes' was requested, but the configuration is 'smtputf8_enable = no'")
+		o.warn("'-O smtputf8=yes' was requested, but the configuration is 'smtputf8_enable = no'")
 	}
 	if o.verp == "default" {
 		o.verp = set.VERPDelims
 	}
 	if strings.Trim(o.verp, set.VERPFilter) != "" {
-		fail(exUsage, usage("-XV%s: delimiters must be from %q", o.verp, set.VERPFilter))
+		return usage("-XV%s: delimiters must be from %q", o.verp, set.VERPFilter)
 	}
+	return nil
 }
 
 func oneAddress(s string) string {

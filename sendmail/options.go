@@ -47,6 +47,12 @@ type options struct {
 	verbose    int
 	sendOpts   sendopts.Options
 	recipients []string
+	// warnings are about options that have no effect.
+	warnings []string
+}
+
+func (o *options) warn(format string, args ...any) {
+	o.warnings = append(o.warnings, fmt.Sprintf(format, args...))
 }
 
 // errUsage: the command line makes no sense; exit status 64.
@@ -249,22 +255,27 @@ func (o *options) setNotify(v string) error {
 	return nil
 }
 
-// setOption is requiretls.md §9.1; other options of that program mean nothing.
+// ourOptions are those of -O that mean something here.
+var ourOptions = map[string]sendopts.Options{
+	"requiretls": sendopts.RequireTLSESMTP, "smtputf8": sendopts.SMTPUTF8Requested,
+}
+
+// setOption is requiretls.md §9.1; other options of that program mean nothing. A
+// name without value, or its beginning, is a mistake.
 func (o *options) setOption(v string) {
-	name, value, _ := strings.Cut(v, "=")
-	bit, ok := map[string]sendopts.Options{
-		"requiretls": sendopts.RequireTLSESMTP, "smtputf8": sendopts.SMTPUTF8Requested,
-	}[strings.ToLower(name)]
-	if !ok {
+	name, value, hasValue := strings.Cut(strings.ToLower(v), "=")
+	for known, bit := range ourOptions {
+		switch {
+		case hasValue && name != known, !hasValue && !strings.HasPrefix(known, name):
+			continue
+		case value == "yes":
+			o.sendOpts |= bit
+		case value == "no":
+			o.sendOpts &^= bit
+		default:
+			o.warn("bad -O option: '%s' -- ignored", v)
+		}
 		return
-	}
-	switch strings.ToLower(value) {
-	case "yes":
-		o.sendOpts |= bit
-	case "no":
-		o.sendOpts &^= bit
-	default:
-		warnf("bad -O option: '%s' -- ignored", v)
 	}
 }
 

@@ -92,6 +92,37 @@ func TestWrongOptionsAreNamed(t *testing.T) {
 	}
 }
 
+// Options of -O that have no effect are told, those of another program are not
+// (requiretls.md §9.1).
+func TestWarningsAboutOptions(t *testing.T) {
+	const tls, utf8 = sendopts.RequireTLSESMTP, sendopts.SMTPUTF8Requested
+	for _, tt := range []struct {
+		args string
+		set  settings
+		opts sendopts.Options
+		want string
+	}{
+		{"-O requiretls=yes -O SMTPUTF8=YES", settings{RequireTLS: true, SMTPUTF8: true}, tls | utf8, ""},
+		{"-O requiretls=maybe", settings{RequireTLS: true}, 0, "bad -O option: 'requiretls=maybe' -- ignored"},
+		{"-O RequireTLS", settings{RequireTLS: true}, 0, "bad -O option: 'RequireTLS' -- ignored"},
+		{"-Or", settings{RequireTLS: true}, 0, "bad -O option: 'r' -- ignored"},
+		{"-Osmtp", settings{}, 0, "bad -O option: 'smtp' -- ignored"},
+		{"-O smtputf8=", settings{}, 0, "bad -O option: 'smtputf8=' -- ignored"},
+		{"-O require=yes -O Timeout -O Timeout=3", settings{}, 0, ""},
+		{"-O requiretls=yes", settings{}, 0, "Ignoring option '-O requiretls=yes', because the configuration is 'requiretls_enable = no'"},
+		{"-O requiretls=yes -O requiretls=no", settings{}, 0, ""},
+		{"-O smtputf8=yes", settings{RequireTLS: true}, utf8, "'-O smtputf8=yes' was requested, but the configuration is 'smtputf8_enable = no'"},
+	} {
+		o, err := parseOptions(append([]string{"sendmail"}, strings.Fields(tt.args)...))
+		if err == nil {
+			err = checkOptions(o, tt.set)
+		}
+		if err != nil || o.sendOpts != tt.opts || strings.Join(o.warnings, "\n") != tt.want {
+			t.Errorf("%s: %v, options %v, warned %q, want %q", tt.args, err, o.sendOpts, o.warnings, tt.want)
+		}
+	}
+}
+
 func TestModeByName(t *testing.T) {
 	for name, want := range map[string]mode{"/usr/bin/mailq": modeQueue, "newaliases": modeAliases, "sendmail": modeSubmit} {
 		if o, err := parseOptions([]string{name}); err != nil || o.mode != want {
