@@ -175,58 +175,6 @@ func TestFailureKeepsTheLogUnlessCleanIsAsked(t *testing.T) {
 	}
 }
 
-func TestRequireTLSRules(t *testing.T) {
-	const esmtp, header = sendopts.RequireTLSESMTP, sendopts.RequireTLSHeader
-	cases := map[string]struct {
-		opts    sendopts.Options
-		config  map[string]string
-		want    sendopts.Options
-		headers bool
-		copied  bool // TLS-Required: no
-	}{
-		"redacted":                       {opts: esmtp, headers: true},
-		"redacted, both":                 {opts: esmtp | header, headers: true},
-		"not redacted":                   {opts: esmtp, config: map[string]string{"requiretls_redact_dsn": "no"}, want: esmtp},
-		"TLS-Required: no":               {opts: header, want: header, copied: true},
-		"TLS-Required: no, not enabled":  {opts: header, config: map[string]string{"tls_required_enable": "no"}, want: header},
-		"REQUIRETLS not enabled at all":  {opts: esmtp, config: map[string]string{"requiretls_enable": "no"}, want: esmtp},
-		"a message without any of these": {},
-	}
-	for name, c := range cases {
-		t.Run(name, func(t *testing.T) {
-			s := newScene(t, "bounce", c.config)
-			s.add(t, "r@b.example", 0)
-			writeMessage(t, s)
-			if err := s.handle(&mailproto.BounceRequest{Command: mailproto.BounceFlush, Sender: "s@a.example", SendOpts: c.opts}); err != nil {
-				t.Fatal(err)
-			}
-			n := s.post.sent[0]
-			if n.opts != c.want {
-				t.Errorf("options of the notification: %v, want %v", n.opts, c.want)
-			}
-			if strings.Contains(n.content, "the secret body") == c.headers {
-				t.Errorf("body returned: %v, want %v", c.headers, !c.headers)
-			}
-			if strings.Contains(n.content, "\nTLS-Required: no\n") != c.copied {
-				t.Errorf("TLS-Required: no copied: %v, want %v", !c.copied, c.copied)
-			}
-		})
-	}
-}
-
-// TestDoubleBounceOfRequireTLSHasNoBody is decision 3.
-func TestDoubleBounceOfRequireTLSHasNoBody(t *testing.T) {
-	s := newScene(t, "bounce", map[string]string{"notify_classes": "2bounce"})
-	s.add(t, "r@b.example", 0)
-	writeMessage(t, s)
-	if err := s.handle(&mailproto.BounceRequest{Command: mailproto.BounceFlush, SendOpts: sendopts.RequireTLSESMTP}); err != nil {
-		t.Fatal(err)
-	}
-	if c := s.post.sent[0].content; strings.Contains(c, "the secret body") || !strings.Contains(c, "Subject: x") {
-		t.Errorf("content:\n%s", c)
-	}
-}
-
 // writeMessage puts a complete queue file into active.
 func writeMessage(t *testing.T, s *scene) {
 	t.Helper()

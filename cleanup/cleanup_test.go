@@ -227,31 +227,6 @@ func TestNotAHeaderEndsTheHeader(t *testing.T) {
 	}
 }
 
-func TestOptionsFromHeaders(t *testing.T) {
-	for header, want := range map[string]string{
-		"TLS-Required: no": "16", "TLS-Required: NO ": "16", "TLS-Required: yes": "0",
-		"Require-TLS-ESMTP: yes": "32", "Require-TLS-ESMTP:\n yes": "32", "Require-TLS-ESMTP : yes ": "32",
-		"Require-TLS-ESMTP: no": "0", "Require-TLS-ESMTP: yes please": "0",
-		"Subject: \xc3\xa9": "0",
-	} {
-		h := newHouse(t, t.TempDir(), nil)
-		var in []string
-		for _, l := range strings.Split(header, "\n") {
-			in = append(in, "N"+l)
-		}
-		got := accept(t, h, external, with(one, in, "N", "X", "E"))
-		f := strings.Fields(got[0].p)
-		if f[5] != want {
-			t.Errorf("%q: sendopts %s, want %s", header, f[5], want)
-		}
-	}
-	h := newHouse(t, t.TempDir(), nil)
-	got := accept(t, h, external|mailproto.CleanupAutoUTF8, with(one, "NSubject: \xc3\xa9", "N", "X", "E"))
-	if f := strings.Fields(got[0].p); f[5] != "3" {
-		t.Errorf("autodetected: sendopts %s, want 3", f[5])
-	}
-}
-
 func TestRecipients(t *testing.T) {
 	alias := func(pairs ...string) map[string]string {
 		return map[string]string{"virtual_alias_maps": "inline:{{" + strings.Join(pairs, "},{") + "}}", "recipient_delimiter": "+"}
