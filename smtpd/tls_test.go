@@ -150,7 +150,8 @@ func TestRequireTLSParameter(t *testing.T) {
 			}
 		})
 	}
-	for _, off := range []string{"requiretls_enable=no", "smtpd_discard_ehlo_keywords=requiretls,silent-discard"} {
+	for _, off := range []string{"requiretls_enable=no", "smtpd_discard_ehlo_keywords=requiretls,silent-discard",
+		"smtpd_discard_ehlo_keyword_address_maps=cidr:{{127.0.0.0/8 RequireTLS silent-discard}}"} {
 		r, _ := tlsRig(t, off)
 		d := r.dial("")
 		d.startTLS(nil)

@@ -123,12 +123,14 @@ func scenarios() []scenario {
 		{name: "20 transport nexthop is an address", servers: lax, rcpt: "u@literal.test", want: returns, notice: "5.7.30"},
 		{name: "21 restart between accept and delivery, server complies", servers: []exchanger{{down: true, cert: "right", clear: offersTLS, secret: complies}}, stays: true, mails: 1, want: sent},
 		{name: "21 restart between accept and delivery, server does not", servers: []exchanger{{down: true, cert: "right", clear: offersTLS, secret: "8BITMIME"}}, stays: true, want: returns, notice: "5.7.30"},
+		{name: "21 submitted while the system is stopped", servers: lax, stays: true, want: returns, notice: "5.7.30"},
 		{name: "22 qmgr kill -9, server complies", servers: good, stays: true, mails: 1, want: sent},
 		{name: "22 qmgr kill -9, server does not", servers: lax, stays: true, want: returns, notice: "5.7.30"},
 	}...)
 	for form, line := range map[string]string{"folded": "TLS-Required:\n no\n", "twice": "TLS-Required: no\nTLS-Required: no\n", "no with a blank": "TLS-Required: no \n", "NO": "TLS-Required: NO\n"} {
 		list = append(list, scenario{name: "18 TLS-Required " + form, servers: lax, header: line, want: returns, notice: "5.7.30"})
 	}
+	list = append(list, scenario{name: "18 Require-TLS-ESMTP from an access table", servers: lax, smtp: true, plain: true, want: returns, notice: "5.7.30"})
 	for form, line := range map[string]string{"folded": "Require-TLS-ESMTP:\n yes\n", "twice": "Require-TLS-ESMTP: yes\nRequire-TLS-ESMTP: yes\n", "yes with a blank": "Require-TLS-ESMTP: yes \n", "YES": "Require-TLS-ESMTP: YES\n"} {
 		list = append(list, scenario{name: "18 Require-TLS-ESMTP " + form, servers: lax, plain: true, header: line, want: returns, notice: "5.7.30"})
 	}

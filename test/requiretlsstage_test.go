@@ -23,8 +23,8 @@ type stage2K struct {
 	zone      strings.Builder
 	signed    []string // names in it
 	policies  strings.Builder
-	bcc, alias,
-	literal, cached string
+	// What single scenarios want.
+	bcc, alias, prepended, literal, cached string
 }
 
 // staged is a scenario with its servers.
@@ -57,6 +57,8 @@ func setStage(t *testing.T, list []scenario) *stage2K {
 			st.bcc = fmt.Sprintf("{ %s@sender.test = u@%s }", s.user(), s.domain)
 		case strings.HasPrefix(s.name, "14 virtual alias"):
 			st.alias = fmt.Sprintf("{ %s@alias.test = u@%s }", s.domain, s.domain)
+		case strings.HasSuffix(s.name, "from an access table"):
+			st.prepended = fmt.Sprintf("{ %s@sender.test = PREPEND Require-TLS-ESMTP: yes }", s.user())
 		case strings.HasPrefix(s.name, "20"):
 			st.literal = s.recorders[0].ip
 			fmt.Fprintf(&st.policies, "{ [%s] = secure match=mx0.%s } ", st.literal, s.domain)
@@ -118,6 +120,7 @@ func (st *stage2K) params(t *testing.T) map[string]string {
 		"connection_cache_ttl_limit":         "60s",
 		"smtp_tls_session_cache_database":    "bbolt:${data_directory}/smtp_scache",
 		"sender_bcc_maps":                    "inline:{ " + st.bcc + " }",
+		"smtpd_sender_restrictions":          "check_sender_access inline:{ " + st.prepended + " }",
 		"virtual_alias_domains":              "alias.test",
 		"virtual_alias_maps":                 "inline:{ " + st.alias + " }",
 		"transport_maps":                     "inline:{ { literal.test = smtp:[" + st.literal + "] } }",
@@ -157,7 +160,7 @@ func (st *stage2K) submit(ctx context.Context, t *testing.T, s *staged, before b
 	args = append(args, strings.Replace(rcpt, "DOMAIN", s.domain, 1))
 	message := fmt.Sprintf("From: %s@sender.test\nSubject: scenario %s\n%s\n%s", s.user(), s.name, header, text)
 	if s.smtp {
-		st.overSMTP(ctx, t, args[1], args[len(args)-1], message)
+		st.overSMTP(ctx, t, s, args[len(args)-1], message)
 		return
 	}
 	if _, err := st.Command(ctx, strings.NewReader(message), "sendmail", args...); err != nil {
@@ -166,7 +169,7 @@ func (st *stage2K) submit(ctx context.Context, t *testing.T, s *staged, before b
 }
 
 // overSMTP submits a message as a mail program does.
-func (st *stage2K) overSMTP(ctx context.Context, t *testing.T, from, to, message string) {
+func (st *stage2K) overSMTP(ctx context.Context, t *testing.T, s *staged, to, message string) {
 	t.Helper()
 	c, err := st.Dial(ctx)
 	if err != nil {
@@ -182,7 +185,11 @@ func (st *stage2K) overSMTP(ctx context.Context, t *testing.T, from, to, message
 	if ok, _ := c.Extension("REQUIRETLS"); !ok {
 		t.Error("REQUIRETLS is not announced under TLS")
 	}
-	id, err := c.Text.Cmd("MAIL FROM:<%s> REQUIRETLS", from)
+	parameter := " REQUIRETLS"
+	if s.plain {
+		parameter = ""
+	}
+	id, err := c.Text.Cmd("MAIL FROM:<%s@sender.test>%s", s.user(), parameter)
 	if err != nil {
 		t.Fatal(err)
 	}
