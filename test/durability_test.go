@@ -55,12 +55,12 @@ func TestNoMailIsLostWhenDaemonsAreKilled(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 
-	load := &killLoad{mta: mta, acked: make(map[string]bool)}
+	load := &killLoad{mta: mta, messages: killMessages, acked: make(map[string]bool)}
 	var clients sync.WaitGroup
 	for range killClients {
 		clients.Go(func() { load.client(ctx) })
 	}
-	k := &killer{t: t, mta: mta, load: load, rand: rand.New(rand.NewPCG(seed, 0))}
+	k := &killer{t: t, mta: mta, load: load, want: kills, rand: rand.New(rand.NewPCG(seed, 0))}
 	k.run(ctx)
 	clients.Wait()
 
@@ -106,15 +106,16 @@ func complete(dir string, queues ...string) int {
 
 // killLoad is the clients and what they were promised.
 type killLoad struct {
-	mta  *harness.Instance
-	next atomic.Int64
-	sent atomic.Int64
+	mta      *harness.Instance
+	messages int64 // enough
+	next     atomic.Int64
+	sent     atomic.Int64
 
 	mu    sync.Mutex
 	acked map[string]bool
 }
 
-func (l *killLoad) done() bool { return l.sent.Load() >= killMessages }
+func (l *killLoad) done() bool { return l.sent.Load() >= l.messages }
 
 // client sends messages, each with a number of its own, until enough were
 // accepted. A message whose session broke has no promise and is not repeated.
@@ -129,13 +130,18 @@ func (l *killLoad) client(ctx context.Context) {
 			if !conn.send("sender@a.test", "user@b.test", "X-Number: "+id+"\r\n\r\nbody of "+id) {
 				break
 			}
-			l.sent.Add(1)
-			l.mu.Lock()
-			l.acked[id] = true
-			l.mu.Unlock()
+			l.accepted(id)
 		}
 		conn.Close()
 	}
+}
+
+// accepted notes a promise.
+func (l *killLoad) accepted(id string) {
+	l.mu.Lock()
+	l.acked[id] = true
+	l.mu.Unlock()
+	l.sent.Add(1)
 }
 
 // dial waits for a server: the listener goes for a moment with its master. It
@@ -180,6 +186,7 @@ type killer struct {
 	t        *testing.T
 	mta      *harness.Instance
 	load     *killLoad
+	want     int // kills
 	rand     *rand.Rand
 	kills    int
 	inFlight int             // messages that may have been in the hands of an agent, added up over the kills
@@ -189,15 +196,15 @@ type killer struct {
 
 func (k *killer) run(ctx context.Context) {
 	k.victims = make(map[string]int)
-	for ctx.Err() == nil && (!k.load.done() || k.kills < kills) {
+	for ctx.Err() == nil && (!k.load.done() || k.kills < k.want) {
 		// Kills are spread over the messages, not over time.
-		due := int64(k.kills) * killMessages / kills
+		due := int64(k.kills) * k.load.messages / int64(k.want)
 		if err := harness.Poll(ctx, func() (bool, error) {
 			return k.load.sent.Load() >= due || k.load.done(), nil
 		}); err != nil {
 			return
 		}
-		if k.kills >= kills {
+		if k.kills >= k.want {
 			return
 		}
 		k.kill(ctx)
@@ -351,12 +358,17 @@ func (s *smtpConn) command(text string) (code int, last string) {
 
 // send reports whether the message was answered with 250.
 func (s *smtpConn) send(from, to, content string) bool {
+	return s.transfer(from+">", to, content)
+}
+
+// transfer is send with parameters of MAIL, after the ">" of the sender.
+func (s *smtpConn) transfer(from, to, content string) bool {
 	s.SetDeadline(time.Now().Add(time.Minute))
 	for _, step := range []struct {
 		text string
 		want int
 	}{
-		{"MAIL FROM:<" + from + ">\r\n", 250},
+		{"MAIL FROM:<" + from + "\r\n", 250},
 		{"RCPT TO:<" + to + ">\r\n", 250},
 		{"DATA\r\n", 354},
 		{content + "\r\n.\r\n", 250},

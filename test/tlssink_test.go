@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -19,9 +20,13 @@ type tlsSink struct {
 	tls  *tls.Config
 	cert tls.Certificate
 
-	mu   sync.Mutex
-	shut bool
-	came map[string][]arrival // by number
+	// fickle: every tenth message is turned away at first.
+	fickle bool
+
+	mu    sync.Mutex
+	shut  bool
+	mails []arrival            // every MAIL command, answered with 250 or not
+	came  map[string][]arrival // messages by number
 }
 
 // arrival is how one copy of a message came.
@@ -68,19 +73,32 @@ func (s *tlsSink) numbers() map[string]int {
 	return n
 }
 
+// numberedSender finds the number of a message in its MAIL command, where a test has
+// put it.
+var numberedSender = regexp.MustCompile(`^MAIL FROM:<(m\d+)@`)
+
 // checkRequests: each MAIL command came over TLS and says REQUIRETLS if and only if
-// the message's sender asked for it.
-func (s *tlsSink) checkRequests(t *testing.T, asked func(number string) bool) {
+// the message's sender asked for it. It returns the number of commands.
+func (s *tlsSink) checkRequests(t *testing.T, asked func(number string) bool) int {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, list := range s.came {
-		for _, a := range list {
-			if strings.Contains(a.mail+" ", " REQUIRETLS ") != asked(id) || !a.tls {
-				t.Errorf("%s came with %q, TLS %t, want REQUIRETLS %t", id, a.mail, a.tls, asked(id))
-			}
+	check := func(id string, a arrival) {
+		if strings.Contains(a.mail+" ", " REQUIRETLS ") != asked(id) || !a.tls {
+			t.Errorf("%s came with %q, TLS %t, want REQUIRETLS %t", id, a.mail, a.tls, asked(id))
 		}
 	}
+	for id, list := range s.came {
+		for _, a := range list {
+			check(id, a)
+		}
+	}
+	for _, a := range s.mails {
+		if m := numberedSender.FindStringSubmatch(a.mail); m != nil {
+			check(m[1], a)
+		}
+	}
+	return len(s.mails)
 }
 
 func (s *tlsSink) serve(c net.Conn) {
@@ -116,6 +134,12 @@ func (s *tlsSink) serve(c net.Conn) {
 			continue
 		case "MAIL":
 			mail = line
+			s.mu.Lock()
+			s.mails = append(s.mails, arrival{mail: line, tls: secure})
+			if s.fickle && len(s.mails)%10 == 0 {
+				reply = "450 4.3.0 later"
+			}
+			s.mu.Unlock()
 		case "DATA":
 			fmt.Fprint(c, "354 go\r\n")
 			body, ok := dotted(r)
