@@ -177,8 +177,11 @@ func TestAdministratorWorksOnTheQueue(t *testing.T) {
 	b.super(ctx, "-f %7 -H %11", "^%7: released from hold|^%11: released from hold|^Force-expired: 0 messages|^Released from hold: 2 messages")
 	b.arrive(ctx, map[string]int{"m1": 1, "m2": 1, "m3": 1, "m4": 1, "m11": 1})
 	b.returned(ctx, "m7", "m8", "m9")
-	if q := b.Queue(); len(q) != 1 || q["hold"] != 2 {
-		t.Errorf("left in the queue: %v", q)
+	if err := harness.Poll(ctx, func() (bool, error) {
+		q := b.Queue()
+		return len(q) == 1 && q["hold"] == 2, nil
+	}); err != nil {
+		t.Errorf("left in the queue: %v: %v", b.Queue(), err)
 	}
 	b.super(ctx, "-d ALL hold", "^Deleted: 2 messages")
 	b.super(ctx, "-d nosuch -h ALL", "^Deleted: 0 messages|^Placed on hold: 0 messages")
