@@ -8,6 +8,7 @@ import (
 
 	"sealpost/lib/instance"
 	"sealpost/lib/maillog"
+	"sealpost/lib/service"
 )
 
 const (
@@ -36,9 +37,9 @@ func (s *settings) check(root bool) (os.FileMode, error) {
 type logFile struct {
 	path     string
 	mode     os.FileMode
-	log      *maillog.Logger        // for lines of postlogd itself; they come back through Write
-	watchdog func() (disarm func()) // nil: none
-	lost     func()                 // called when the file cannot be opened again
+	log      *maillog.Logger // for lines of postlogd itself; they come back through Write
+	watchdog *service.Watchdog
+	lost     func() // called when the file cannot be opened again
 	now      func() time.Time
 
 	mu      sync.Mutex
@@ -146,9 +147,7 @@ func (l *logFile) write() {
 		return
 	}
 	l.check()
-	if l.watchdog != nil {
-		defer l.watchdog()()
-	}
+	defer l.watchdog.Begin("writing ", l.path)()
 	_, err := l.f.Write(l.buf)
 	l.failure = err
 	if err != nil {
@@ -194,19 +193,5 @@ func (l *logFile) close() {
 	defer l.mu.Unlock()
 	if l.path != stdout {
 		l.f.Close()
-	}
-}
-
-// watchdog returns a function that calls expired when the function that it
-// returned was not called within d.
-func watchdog(d time.Duration, expired func()) func() func() {
-	if d <= 0 {
-		return nil
-	}
-	t := time.AfterFunc(d, expired)
-	t.Stop()
-	return func() func() {
-		t.Reset(d)
-		return func() { t.Stop() }
 	}
 }

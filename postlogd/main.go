@@ -119,7 +119,7 @@ func start(env *service.Env) (*service.Worker, error) {
 	}
 	env.Log = log
 	f.log = log
-	f.watchdog = watchdog(s.Watchdog, func() { early.Fatalf("watchdog timeout") })
+	f.watchdog = service.NewWatchdog(s.Watchdog, func(what string) { early.Fatalf("watchdog timeout: %s", what) })
 	f.lost = func() { env.Restart() }
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)

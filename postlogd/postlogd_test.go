@@ -355,15 +355,6 @@ func TestFailedWrites(t *testing.T) {
 	}
 }
 
-func TestWatchdog(t *testing.T) {
-	fired := make(chan struct{})
-	arm := watchdog(time.Millisecond, func() { close(fired) })
-	arm() // and never disarmed
-	<-fired
-	never := watchdog(time.Hour, func() { t.Error("fired") })
-	never()()
-}
-
 // FuzzAdd: whatever arrives, each datagram is at most one line of printable text.
 func FuzzAdd(f *testing.F) {
 	f.Add([]byte("Nov 22 20:18:45 mail postfix/master[16267]: daemon started"))

@@ -139,6 +139,9 @@
 //   - qmgr_clog_warn_time (300s), helpful_warnings (yes): warnings about a destination that
 //     fills the active queue
 //   - daemon_timeout (18000s): how long one delivery may take
+//   - qmgr_daemon_timeout (1000s): how long a step of qmgr itself may take, like reading a
+//     message or looking up where it goes. Then it ends itself, for master(8) to start it
+//     again; "watchdog timeout" in the log names the step.
 //   - default_process_limit (100): most flow control tokens
 //   - info_log_address_format (external): addresses in log lines
 //   - delay_logging_resolution_limit (2): decimals of delays in log lines

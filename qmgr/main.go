@@ -58,6 +58,7 @@ func start(env *service.Env) (*service.Worker, error) {
 			return mailclient.Bounce(ctx, path, r)
 		},
 		tokens: func(n int) { env.Flow.PutTokensUpTo(n, set.ProcessLimit) },
+		dog:    service.NewWatchdog(set.Watchdog, func(what string) { env.Log.Fatalf("watchdog timeout: %s", what) }),
 	}
 	m := newQmgr(set, transports, w, env.Queue, env.Log)
 	return &service.Worker{Trigger: m.trigger, Run: m.run, Files: rw.Files()}, nil

@@ -56,7 +56,7 @@ func (m *qmgr) load(msg *message) {
 		return
 	case errors.Is(err, queue.ErrCorrupt):
 		m.log.Warnf("%s: %v", msg.id, err)
-		m.saveCorrupt(msg.id)
+		m.saveCorrupt(msg.id, queue.Active)
 		m.leave()
 		return
 	case err != nil:
@@ -110,6 +110,7 @@ func (m *qmgr) begin(msg *message) (done bool) {
 // marks the beginning of an attempt: the unthrottle bit goes, and so does the
 // log of the attempt before.
 func (m *qmgr) open(msg *message) (locked bool, err error) {
+	defer m.world.dog.Begin("reading message ", msg.id)()
 	path := m.queue.Path(queue.Active, msg.id)
 	f, err := openFile(path)
 	if err != nil {
@@ -157,9 +158,9 @@ func (m *qmgr) putBack(msg *message, to string, delay time.Duration) {
 
 // saveCorrupt puts a file that cannot be read where the administrator can look at
 // it. It is marked afterwards: nobody looks for the mark in other queues.
-func (m *qmgr) saveCorrupt(id string) {
-	m.log.Warnf("saving corrupt file %q from queue %q to queue %q", id, queue.Active, queue.Corrupt)
-	if err := m.queue.Rename(id, queue.Active, queue.Corrupt); err != nil {
+func (m *qmgr) saveCorrupt(id, from string) {
+	m.log.Warnf("saving corrupt file %q from queue %q to queue %q", id, from, queue.Corrupt)
+	if err := m.queue.Rename(id, from, queue.Corrupt); err != nil {
 		m.log.Warnf("cannot move %s to the corrupt queue: %v", id, err)
 		return
 	}

@@ -13,6 +13,7 @@ import (
 	"sealpost/lib/mailproto"
 	"sealpost/lib/queue"
 	"sealpost/lib/rewrite"
+	"sealpost/lib/service"
 	"sealpost/qmgr/schedule"
 )
 
@@ -44,6 +45,7 @@ type world struct {
 	dial    func(ctx context.Context, path string) (net.Conn, error)
 	bounce  func(ctx context.Context, path string, r *mailproto.BounceRequest) error
 	tokens  func(n int) // flow control: n messages left the incoming queue
+	dog     *service.Watchdog
 }
 
 // qmgr is the queue manager. Everything that the scheduler knows is under mu;
@@ -216,6 +218,7 @@ func (m *qmgr) timerLoop(ctx context.Context) {
 
 // advance ends what is over in the scheduler.
 func (m *qmgr) advance(now time.Time) {
+	defer m.world.dog.Begin("the next step of the scheduler", "")() // which others may keep locked
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, t := range m.sched.Advance(now) {

@@ -151,7 +151,9 @@ func (m *qmgr) route(msg *message, r mailproto.Recipient) target {
 	if env.Filter != "" && env.Redirect == "" && env.TraceFlags&(mailproto.DeliverMTAVerify|mailproto.DeliverUserVerify) == 0 {
 		return m.deferTransport(msg, m.filterTarget(env.Filter, r))
 	}
+	end := m.world.dog.Begin("looking up a recipient of message ", msg.id)
 	res, err := m.world.resolve(m.ctx, env.Sender, r.Addr)
+	end()
 	if err != nil {
 		m.log.Warnf("%s: cannot resolve <%s>: %v", msg.id, r.Addr, err)
 		return target{transport: retryService, nexthop: "4.3.0 address resolver failure", rcpt: r}

@@ -110,12 +110,14 @@ const tokenBatch = 16
 func (m *qmgr) scan(s *scanner, f scanFlags) {
 	run := &scanRun{m: m, s: s, flags: f, fresh: s.queue == queue.Incoming, began: m.world.now()}
 	defer run.putTokens()
-	err := m.queue.Scan(s.queue, func(e queue.Entry) bool {
+	run.watch()
+	defer func() { run.end() }()
+	err := m.queue.ScanMarked(s.queue, func(e queue.Entry) bool {
 		if run.fresh && len(s.asked) > 0 {
 			run.newest()
 		}
 		return run.take(e)
-	})
+	}, func(e queue.Entry) { m.saveCorrupt(e.ID, s.queue) })
 	if err != nil {
 		m.log.Warnf("scan of the %s queue: %v", s.queue, err)
 	}
@@ -131,7 +133,8 @@ type scanRun struct {
 	flags  scanFlags
 	fresh  bool // of the incoming queue
 	began  time.Time
-	tokens int // of flow control, to be given back
+	tokens int    // of flow control, to be given back
+	end    func() // of the step that the watchdog sees
 
 	looked time.Time     // when newest looked last
 	cost   time.Duration // how long that took
@@ -158,6 +161,9 @@ func (r *scanRun) newest() {
 	r.cost = r.looked.Sub(now)
 }
 
+// watch begins a step for the watchdog: until the next file was found.
+func (r *scanRun) watch() { r.end = r.m.world.dog.Begin("the scan of queue ", r.s.queue) }
+
 func (r *scanRun) putTokens() {
 	if r.fresh && r.tokens > 0 {
 		r.m.world.tokens(r.tokens)
@@ -177,7 +183,10 @@ func (r *scanRun) take(e queue.Entry) bool {
 	if r.tokens >= tokenBatch || m.full() {
 		r.putTokens()
 	}
-	if !m.enter(r.fresh) {
+	r.end()
+	entered := m.enter(r.fresh) // for as long as it takes
+	r.watch()
+	if !entered {
 		return false
 	}
 	if err := m.queue.Rename(e.ID, r.s.queue, queue.Active); err != nil {
@@ -188,6 +197,8 @@ func (r *scanRun) take(e queue.Entry) bool {
 		return true
 	}
 	r.tokens++
+	r.end()
+	defer r.watch()
 	m.loads <- &message{
 		id: e.ID, from: r.s.queue, mode: e.Mode, flush: r.flags.flush || e.Mode&queue.ModeUnthrottle != 0,
 		activeArrival: m.world.now(),
@@ -200,10 +211,10 @@ func (r *scanRun) take(e queue.Entry) bool {
 // earlier qmgr hold a lock on their file, which load meets. A file that cannot be
 // moved keeps nobody else's mail from being delivered.
 func (m *qmgr) requeueActive() error {
-	err := m.queue.Scan(queue.Active, func(e queue.Entry) bool {
+	err := m.queue.ScanMarked(queue.Active, func(e queue.Entry) bool {
 		m.requeue(e.ID)
 		return true
-	})
+	}, func(e queue.Entry) { m.saveCorrupt(e.ID, queue.Active) })
 	var odd queue.OddFiles
 	if errors.As(err, &odd) {
 		m.log.Warnf("scan of the %s queue: %v", queue.Active, err)

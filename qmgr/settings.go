@@ -41,6 +41,7 @@ type settings struct {
 
 	IPCTimeout    time.Duration `conf:"qmgr_ipc_timeout"`
 	DaemonTimeout time.Duration `conf:"daemon_timeout"`
+	Watchdog      time.Duration `conf:"qmgr_daemon_timeout"`
 
 	ClogWarnTime    time.Duration `conf:"qmgr_clog_warn_time"`
 	HelpfulWarnings bool          `conf:"helpful_warnings"`

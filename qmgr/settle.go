@@ -89,6 +89,7 @@ func (m *qmgr) refill(msg *message) {
 }
 
 func (m *qmgr) readMore(msg *message, n int) error {
+	defer m.world.dog.Begin("reading more recipients of message ", msg.id)()
 	f, err := openFile(m.queue.Path(queue.Active, msg.id))
 	if err != nil {
 		return err
@@ -243,7 +244,7 @@ func (m *qmgr) lifetime(sender string) time.Duration {
 func (m *qmgr) postponeMessage(msg *message) {
 	var st unix.Stat_t
 	if err := unix.Stat(m.queue.Path(queue.Active, msg.id), &st); err == nil && st.Mode&unix.S_IRWXU == uint32(queue.ModeCorrupt) {
-		m.saveCorrupt(msg.id)
+		m.saveCorrupt(msg.id, queue.Active)
 		return
 	}
 	now := m.world.now()

@@ -108,6 +108,7 @@ func (v *virtualAgent) recipient(ctx context.Context, d *agent.Delivery, rcpt *m
 	if d.Req.Flags&(mailproto.DeliverMTAVerify|mailproto.DeliverUserVerify) != 0 {
 		return dsn.Status{Code: dsn.Code200, Reason: "delivers to " + kind}
 	}
+	d.ReadsContent()
 	if err := v.users.Deliver(ctx, id, d.File, v.job(d, rcpt, file)); err != nil {
 		return failed(err)
 	}

@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"sync"
@@ -53,6 +54,7 @@ type Delivery struct {
 	done  map[*mailproto.Recipient]bool
 	hop   dsn.Status
 	retry bool
+	read  bool // the content was read, or begun to
 }
 
 // settings are the parameters that every agent reads.
@@ -183,6 +185,12 @@ func (f *frame) handle(ctx context.Context, s *service.Session, req *mailproto.D
 		return none, fmt.Errorf("malformed queue name or id in delivery request: %q %q", req.QueueName, req.QueueID)
 	}
 	file, err := f.env.Queue.Open(req.QueueName, req.QueueID, os.O_RDWR)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, queue.ErrNotReady) {
+		// The administrator took it away, or another delivery found it damaged: that
+		// is no fault of this service, whose other mail shall not wait.
+		s.Log.Warnf("%s: not delivered: open %s: %v", req.QueueID, req.QueueName, err)
+		return mailproto.DeliveryReply{Retry: true}, nil
+	}
 	if err != nil {
 		return none, fmt.Errorf("open %s %s: %w", req.QueueName, req.QueueID, err)
 	}
@@ -207,7 +215,24 @@ func (f *frame) handle(ctx context.Context, s *service.Session, req *mailproto.D
 				Status: dsn.Status{Code: "4.3.0", Reason: "internal error: no delivery outcome"}})
 		}
 	}
+	d.checkContent()
 	return mailproto.DeliveryReply{DSN: d.hop, Retry: d.retry}, nil
+}
+
+// checkContent looks whether the message could not be delivered because it is
+// damaged, and marks it for qmgr, which puts it into the corrupt queue (§4.9).
+func (d *Delivery) checkContent() {
+	if !d.retry || !d.read {
+		return
+	}
+	err := queue.CheckContent(d.File, d.Req.DataOffset)
+	if !errors.Is(err, queue.ErrCorrupt) {
+		return
+	}
+	d.Log.Warnf("%s: corrupted queue file: %s: %v", d.Req.QueueID, d.File.Name(), err)
+	if err := d.File.Chmod(queue.ModeCorrupt); err != nil {
+		d.Log.Warnf("%s: cannot mark it: %v", d.Req.QueueID, err)
+	}
 }
 
 func (f *frame) newDelivery(log *maillog.Logger, req *mailproto.DeliveryRequest, file *os.File) *Delivery {
@@ -227,8 +252,13 @@ func (d *Delivery) HopStatus(s dsn.Status) {
 
 // Content opens the message content.
 func (d *Delivery) Content() *queue.Content {
+	d.ReadsContent()
 	return queue.NewContent(d.File, d.Req.DataOffset)
 }
+
+// ReadsContent tells that somebody reads the message from File: if it cannot be
+// delivered, that may be because it is damaged.
+func (d *Delivery) ReadsContent() { d.read = true }
 
 // markDone overwrites the type byte of the recipient's record with D, so that
 // it is not delivered again after a restart (§2.6). Not synced on purpose:

@@ -331,7 +331,6 @@ func TestBadRequestsAreRefused(t *testing.T) {
 	for name, change := range map[string]func(r *mailproto.DeliveryRequest){
 		"queue id with a path":   func(r *mailproto.DeliveryRequest) { r.QueueID = "../../etc/passwd" },
 		"queue name with a path": func(r *mailproto.DeliveryRequest) { r.QueueName = "../active" },
-		"no such file":           func(r *mailproto.DeliveryRequest) { r.QueueID = "FFFFF" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, nil)
@@ -339,6 +338,76 @@ func TestBadRequestsAreRefused(t *testing.T) {
 			f.frame.deliver = func(context.Context, *Delivery) { t.Error("delivered") }
 			if _, err := f.frame.handle(context.Background(), &service.Session{}, f.req); err == nil {
 				t.Error("no error")
+			}
+		})
+	}
+}
+
+// TestMessageThatIsNotThere: what the administrator took away, or another delivery
+// marked as damaged, is not the fault of the agent: it answers, and qmgr does not
+// suspend the transport.
+func TestMessageThatIsNotThere(t *testing.T) {
+	for name, away := range map[string]func(path string) error{
+		"removed": os.Remove,
+		"damaged": func(path string) error { return os.Chmod(path, queue.ModeCorrupt) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, nil)
+			if err := away(f.path); err != nil {
+				t.Fatal(err)
+			}
+			reply := f.run(t, func(context.Context, *Delivery) { t.Error("delivered") })
+			if !reply.Retry || reply.DSN.Reason != "" {
+				t.Errorf("reply %+v", reply)
+			}
+			if !strings.Contains(f.log.String(), "warning: 12345ABC: not delivered: open active: ") {
+				t.Errorf("log %q", f.log)
+			}
+		})
+	}
+}
+
+// TestDamagedContentIsMarked: when a message that cannot be read was not delivered,
+// and only then.
+func TestDamagedContentIsMarked(t *testing.T) {
+	sound := record.Append(record.Append(nil, record.Norm, "x"), record.Extracted, "")
+	for _, c := range []struct {
+		name    string
+		content []byte
+		read    bool
+		code    string
+		marked  bool
+	}{
+		{"sound", sound, true, "4.4.2", false},
+		{"damaged", []byte("garbage"), true, "4.3.0", true},
+		{"cut off", sound[:3], true, "4.3.0", true},
+		{"damaged, not reached", []byte("garbage"), false, "4.4.1", false},
+		{"damaged, delivered", []byte("garbage"), true, "2.0.0", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFixture(t, nil)
+			head := record.Append(nil, record.Rcpt, "r@b.example")
+			f.req.DataOffset = int64(len(head))
+			if err := os.WriteFile(f.path, append(head, c.content...), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			f.run(t, func(ctx context.Context, d *Delivery) {
+				if c.read {
+					d.Content().Release()
+				}
+				o := Outcome{Recipient: &d.Req.Recipients[0], Relay: "none", Status: dsn.Status{Code: c.code, Reason: "x"}}
+				if c.code[0] == '2' {
+					d.Sent(ctx, o)
+				} else {
+					d.Deferred(ctx, o)
+				}
+			})
+			st, err := os.Stat(f.path)
+			if err != nil || (st.Mode().Perm() == queue.ModeCorrupt) != c.marked {
+				t.Errorf("mode %v, %v; marked should be %t", st.Mode(), err, c.marked)
+			}
+			if said := strings.Contains(f.log.String(), "12345ABC: corrupted queue file: "); said != c.marked {
+				t.Errorf("log %q", f.log)
 			}
 		})
 	}

@@ -108,7 +108,7 @@ var unsupported = []struct{ patterns, instead string }{
 	{"dnssec_probe smtp_dns_resolver_options lmtp_dns_resolver_options", "DNS servers and what is believed of them: see dns_servers"},
 	{"connection_cache_*", "smtp holds its own connections; remove it"},
 	{"proxy_write_maps", "no table is written through proxymap; remove it"},
-	{"fork_attempts fork_delay max_use ipc_idle ipc_ttl tcp_windowsize qmgr_daemon_timeout qmgr_fudge_factor application_event_drain_time",
+	{"fork_attempts fork_delay max_use ipc_idle ipc_ttl tcp_windowsize qmgr_fudge_factor application_event_drain_time",
 		"one process serves all sessions of a service; remove it"},
 }
 

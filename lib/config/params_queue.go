@@ -109,7 +109,9 @@ var queueParams = []Param{
 			"software."},
 	{Name: "qmgr_clog_warn_time", Kind: Time, Default: "300s", Min: 1, Readers: "qmgr", Status: Implemented,
 		Doc: "How often at most the queue manager says that a destination takes up the active queue."},
-	{Name: "qmgr_daemon_timeout", Kind: Time, Default: "1000s", Min: 1, Readers: "qmgr"},
+	{Name: "qmgr_daemon_timeout", Kind: Time, Default: "1000s", Min: 1, Readers: "qmgr", Status: Implemented,
+		Doc: "How long the queue manager may take for one step, like reading a message or looking up a recipient, " +
+			"until it is ended and started again."},
 	{Name: "qmgr_fudge_factor", Kind: Int, Default: "100", Min: 10, Max: 100},
 	{Name: "qmgr_ipc_timeout", Kind: Time, Default: "60s", Min: 1, Readers: "qmgr", Status: Implemented,
 		Doc: "How long the queue manager waits for other daemons."},

@@ -268,3 +268,17 @@ func (c *Content) Offset() int64 { return c.r.off }
 
 // Release returns the buffer for use by others.
 func (c *Content) Release() { c.r.Release() }
+
+// CheckContent reads the content that begins at dataOffset to its end: ErrCorrupt
+// when it does not have one.
+func CheckContent(f io.ReaderAt, dataOffset int64) error {
+	c := NewContent(f, dataOffset)
+	defer c.Release()
+	for {
+		if _, _, err := c.Next(); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}

@@ -36,10 +36,16 @@ const maxOdd = 10
 // An error of type OddFiles names what was passed over; fn has then seen
 // everything else. Any other error kept the scan from going on.
 func (q *Queue) Scan(queue string, fn func(Entry) bool) error {
+	return q.ScanMarked(queue, fn, nil)
+}
+
+// ScanMarked is Scan that also calls marked for each file that a delivery agent has
+// marked as damaged (ModeCorrupt).
+func (q *Queue) ScanMarked(queue string, fn func(Entry) bool, marked func(Entry)) error {
 	if !ValidName(queue) {
 		return fmt.Errorf("%w: queue name %.100q", ErrName, queue)
 	}
-	s := scan{fn: fn}
+	s := scan{fn: fn, marked: marked}
 	err := s.dir(q.prefix+queue, 0)
 	if errors.Is(err, errStop) {
 		err = nil
@@ -68,8 +74,9 @@ func (o OddFiles) Unwrap() []error { return o }
 var errStop = errors.New("stop")
 
 type scan struct {
-	fn  func(Entry) bool
-	odd OddFiles
+	fn     func(Entry) bool
+	marked func(Entry) // may be nil
+	odd    OddFiles
 }
 
 // maxDepth bounds the recursion into hash directories.
@@ -125,20 +132,24 @@ func (s *scan) name(dir string, e fs.DirEntry, depth int) error {
 		s.addOdd(err)
 		return nil
 	}
-	if err := ready(path, &st); err != nil {
-		if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink > 1 {
-			s.addOdd(err)
-		}
-		return nil
-	}
-	ok := s.fn(Entry{
+	entry := Entry{
 		ID:      name,
 		Path:    path,
 		Mode:    os.FileMode(st.Mode & 0o777),
 		Size:    st.Size,
 		ModTime: time.Unix(st.Mtim.Unix()),
 		UID:     st.Uid,
-	})
+	}
+	if err := ready(path, &st); err != nil {
+		switch {
+		case st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink > 1:
+			s.addOdd(err)
+		case entry.Mode == ModeCorrupt && s.marked != nil:
+			s.marked(entry)
+		}
+		return nil
+	}
+	ok := s.fn(entry)
 	if !ok {
 		return errStop
 	}

@@ -44,8 +44,9 @@
 // turns with a lock on pid/TRANSPORT.NAME, and an idle one leaves after max_idle.
 // Under ours a worker is alone and stays: it costs little, and the next client
 // does not wait for a start. max_use is accepted and ignored by both kinds. The
-// watchdog of Postfix (daemon_timeout) has no counterpart here: a session that
-// hangs holds up nobody else, and each has deadlines of its own.
+// watchdog of Postfix (daemon_timeout) has no counterpart in servers: a session that
+// hangs holds up nobody else, and each has deadlines of its own. Daemons that do work
+// for all others (qmgr, postlogd) have a Watchdog.
 //
 // # End
 //
