@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"os/signal"
@@ -337,13 +338,17 @@ func numericAddress(service string, a net.Addr) string {
 }
 
 // closeOnExec marks what master passed, so that commands run by agents do not
-// inherit it: the listening sockets and, after them, the lock that a service of
-// one process holds while it lives.
+// inherit it: the flow control pipe, the status channel, the listening sockets,
+// the lock that a service of one process holds while it lives. What master itself
+// was given by whoever started it is none of a command's business either.
 func closeOnExec(o *options) {
 	if o.standAlone {
 		return
 	}
-	for fd := FDFlowRead; fd <= FDListen+o.sockets; fd++ {
+	if unix.CloseRange(FDFlowRead, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC) == nil {
+		return
+	}
+	for fd := FDFlowRead; fd <= FDListen+o.sockets; fd++ { // Linux before 5.11
 		unix.CloseOnExec(fd)
 	}
 }

@@ -38,7 +38,7 @@ var peers = map[string]string{
 	"/usr/lib/postfix/sbin/master": "postfix", "smtp-source": "postfix", "openssl": "openssl", "sslscan": "sslscan",
 	"unbound": "unbound nsd ldnsutils", "dovecot": "dovecot-lmtpd", "postgrey": "postgrey",
 	"mta-sts-daemon": "postfix-mta-sts-resolver", "psql": "postgresql", "mariadbd": "mariadb-server", "slapd": "slapd", "redis-server": "redis-server",
-	"memcached": "memcached", "sqlite3": "sqlite3", "getent": "libc-bin",
+	"procmail": "procmail", "memcached": "memcached", "sqlite3": "sqlite3", "getent": "libc-bin",
 }
 
 // postfixMaster stands for Debian's Postfix as a peer.
@@ -76,7 +76,8 @@ func main() {
 		fatal(err)
 	}
 	for _, s := range slices.Concat(submitScenarios, relayScenarios, queueScenarios, mixedScenarios, logScenarios,
-		configScenarios, tlsScenarios, tlsOutScenarios, stsScenarios, databaseScenarios, saslScenarios, tableScenarios, policyScenarios, goSMTPScenarios, postsuperScenarios) {
+		configScenarios, tlsScenarios, tlsOutScenarios, stsScenarios, databaseScenarios, saslScenarios, tableScenarios, policyScenarios, goSMTPScenarios, postsuperScenarios,
+		pipeScenarios) {
 		if match.MatchString(s.name) && ctx.Err() == nil {
 			r.run(ctx, s)
 		}
