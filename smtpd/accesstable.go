@@ -118,6 +118,10 @@ func (a *access) onMessage(r *restriction, of subject, action, text string) resu
 		a.s.log.Warnf("access table %s: action %s needs a message: smtpd_delay_reject = yes, or another list of restrictions", r.arg, action)
 		return result{}
 	}
+	if action != "PREPEND" && a.s.proxies() {
+		a.s.log.Warnf("access table %s: with smtpd_proxy_filter specified, action %s is unavailable", r.arg, action)
+		return result{}
+	}
 	if slices.Contains([]string{"FILTER", "REDIRECT", "BCC", "PREPEND"}, action) && text == "" {
 		a.s.log.Warnf("access table %s: action %s needs a value", r.arg, action)
 		return configError()

@@ -168,6 +168,7 @@ func (s *session) command(ctx context.Context, line smtpio.Line) error {
 		}
 	}
 	s.conn.SetInterruptible(false)
+	s.text = text
 	result, err := row.run(s, ctx, string(arg))
 	s.count(row.place, result == accepted)
 	if result == hangup {

@@ -47,11 +47,9 @@ func (s *session) data(ctx context.Context, arg string) (outcome, error) {
 		s.fail("501 5.5.4 Syntax: DATA")
 		return refused, nil
 	}
-	if r := s.checkData(ctx); r.refused() {
-		s.refuse(r)
-		return refused, nil
+	if no := s.openContent(ctx); no != nil {
+		return no(), nil
 	}
-	s.beginContent()
 	s.reply("354 End data with <CR><LF>.<CR><LF>")
 	s.startRequest(s.p.MinDataRate)
 	end := s.p.bareLF.end()
@@ -74,6 +72,26 @@ func (s *session) data(ctx context.Context, arg string) (outcome, error) {
 	s.startRequest(0)
 	s.noteBareLF(r.BareLF)
 	return s.endOfMessage(ctx, ""), nil
+}
+
+// openContent asks whether the content may come and makes ready for it. What it
+// returns, when the answer is no, says so to the client.
+func (s *session) openContent(ctx context.Context) (no func() outcome) {
+	if r := s.checkData(ctx); r.refused() {
+		return func() outcome {
+			s.refuse(r)
+			return refused
+		}
+	}
+	if p := s.txn.proxy; p != nil {
+		err := p.begin(s.srv.spoolDir)
+		s.startRequest(s.p.MinDataRate)
+		if err != nil {
+			return func() outcome { return s.proxyFailed(err) }
+		}
+	}
+	s.beginContent()
+	return nil
 }
 
 // noteBareLF remembers a bare LF in the content and what it means.
@@ -105,9 +123,9 @@ func (s *session) contentLine(text []byte, more bool) {
 		text = t.firstLines(text, more)
 	}
 	if more {
-		t.queue.Record(record.Cont, text)
+		t.content.Record(record.Cont, text)
 	} else {
-		t.queue.Record(record.Norm, text)
+		t.content.Record(record.Norm, text)
 	}
 }
 
@@ -127,9 +145,9 @@ func (t *transaction) firstLines(text []byte, more bool) []byte {
 		return append([]byte(mailboxLine), text...)
 	}
 	t.lines = contentText
-	if len(text) > 0 && (text[0] == ' ' || text[0] == '\t') {
-		// It must not continue our own header.
-		t.queue.RecordString(record.Norm, "")
+	if len(text) > 0 && (text[0] == ' ' || text[0] == '\t' || text[0] == '\r') {
+		// It must not continue our own header, as it is or with a blank for the CR.
+		t.content.RecordString(record.Norm, "")
 	}
 	return text
 }
@@ -146,28 +164,24 @@ func (s *session) endOfMessage(ctx context.Context, bytes string) outcome {
 			return refused
 		}
 	}
-	var reason string
-	if t.status == 0 {
-		t.queue.RecordString(record.Extracted, "")
-		t.sendActions()
-		answer, err := t.queue.Finish(ctx)
-		if err != nil {
-			s.log.Warnf("%s: cannot complete the message: %v", t.queueID(), err)
-		}
-		t.status, reason = answer.Status, answer.Reason
-	} else {
-		t.queue.Cancel()
+	switch {
+	case t.status != 0:
+		return s.refuseMessage("")
+	case t.proxy != nil:
+		return s.finishProxied(ctx)
 	}
+	t.queue.RecordString(record.Extracted, "")
+	t.sendActions()
+	answer, err := t.queue.Finish(ctx)
 	id := t.queueID()
-	text := s.statusReply(t.status, reason)
-	if t.status != 0 {
-		if t.status&mailproto.CleanupBareLF != 0 {
-			s.where = "END-OF-MESSAGE"
-			s.logReject("bare <LF> received", nil)
-		}
+	if err != nil {
+		s.log.Warnf("%s: cannot complete the message: %v", id, err)
+	}
+	if answer.Status != 0 {
+		t.status = answer.Status
+		o := s.refuseMessage(answer.Reason)
 		t.queue = nil
-		s.fail(text)
-		return refused
+		return o
 	}
 	t.queue = nil
 	s.errors, s.junk = 0, 0
@@ -177,6 +191,20 @@ func (s *session) endOfMessage(ctx context.Context, bytes string) outcome {
 		s.replyf("250 2.0.0 Ok: ", bytes, "queued as ", id)
 	}
 	return accepted
+}
+
+// refuseMessage answers a message that is not taken.
+func (s *session) refuseMessage(reason string) outcome {
+	t := s.txn
+	s.where = "END-OF-MESSAGE"
+	text := s.statusReply(t.status, reason)
+	if t.status&mailproto.CleanupBareLF != 0 {
+		s.logReject("bare <LF> received", nil)
+	} else if t.proxy != nil {
+		s.logProxy("proxy-reject", text)
+	}
+	s.fail(text)
+	return refused
 }
 
 // statusReply is the reply to a message that cleanup did not take, in the order
@@ -265,20 +293,19 @@ func (s *session) bdat(ctx context.Context, arg string) (outcome, error) {
 		return refused, nil
 	}
 	if t.chunks == nil {
-		if r := s.checkData(ctx); r.refused() {
+		no := s.openContent(ctx)
+		t.chunks = s.conn.Chunks(s.p.LineLimit)
+		if no != nil {
 			t.failed = true
-			t.chunks = s.conn.Chunks(s.p.LineLimit)
 			if err := s.conn.Discard(size); err != nil {
 				return broken, err
 			}
-			s.refuse(r)
+			o := no()
 			if last {
 				s.reset()
 			}
-			return refused, nil
+			return o, nil
 		}
-		s.beginContent()
-		t.chunks = s.conn.Chunks(s.p.LineLimit)
 	}
 	return s.chunk(ctx, size, last)
 }
@@ -332,7 +359,7 @@ func (s *session) chunk(ctx context.Context, size int64, last bool) (outcome, er
 	if last {
 		return s.endOfMessage(ctx, itoa(t.size)+" bytes "), nil
 	}
-	if t.status == 0 && t.queue.Err() != nil {
+	if t.status == 0 && t.content.Err() != nil {
 		t.status |= mailproto.CleanupWrite
 	}
 	if t.status == 0 {
@@ -351,7 +378,7 @@ func (s *session) chunk(ctx context.Context, size int64, last bool) (outcome, er
 }
 
 func (s *session) queueIDOrNone() string {
-	if s.txn == nil || s.txn.queue == nil {
+	if s.txn == nil || s.txn.queueID() == "" {
 		return "NOQUEUE"
 	}
 	return s.txn.queueID()

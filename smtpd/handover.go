@@ -127,22 +127,33 @@ func (s *session) addRecipient(to path, p rcptParams) {
 	}
 	t.queue.Attr("dsn_orig_rcpt", orcpt)
 	t.queue.RecordString(record.Rcpt, to.internal)
-	if t.rcpts == 0 {
-		t.firstRcpt = to.internal
-	}
-	t.rcpts++
+	t.countRecipient(to)
 }
 
 // beginContent sends the start of the content with our Received: header.
 func (s *session) beginContent() {
 	t := s.txn
-	if t.actions.flags != 0 {
-		t.queue.RecordString(record.Flags, itoa(int64(t.actions.flags)))
+	if t.proxy != nil {
+		t.content = t.proxy
+	} else {
+		t.content = t.queue
+		if t.actions.flags != 0 {
+			t.queue.RecordString(record.Flags, itoa(int64(t.actions.flags)))
+		}
+		t.queue.RecordString(record.Message, "")
 	}
-	t.queue.RecordString(record.Message, "")
 	for _, line := range t.actions.prepend {
-		t.queue.RecordString(record.Norm, line)
+		t.content.RecordString(record.Norm, line)
 	}
+	if t.proxy != nil && s.forward.known != 0 {
+		return // the one before us is passed on, and wrote a header
+	}
+	s.writeReceived()
+}
+
+// writeReceived writes our Received: header.
+func (s *session) writeReceived() {
+	t := s.txn
 	line := make([]byte, 0, 256)
 	if !s.p.HideSession {
 		line = append(line, "Received: from "...)
@@ -156,27 +167,27 @@ func (s *session) beginContent() {
 		line = append(line, " ["...)
 		line = append(line, s.client.rfcAddr...)
 		line = append(line, "])"...)
-		t.queue.Record(record.Norm, line)
+		t.content.Record(record.Norm, line)
 		for _, l := range s.tlsReceived() {
-			t.queue.RecordString(record.Norm, l)
+			t.content.RecordString(record.Norm, l)
 		}
 		if s.p.sasl.Header && s.login.user != "" {
-			t.queue.RecordString(record.Norm, "\t(Authenticated sender: "+commentText(s.login.user)+")")
+			t.content.RecordString(record.Norm, "\t(Authenticated sender: "+commentText(s.login.user)+")")
 		}
 	}
 	line = s.appendBy(line[:0])
 	if t.rcpts == 1 {
-		t.queue.Record(record.Norm, line)
+		t.content.Record(record.Norm, line)
 		line = append(line[:0], "\tfor <"...)
 		line = append(line, quoteForLog(t.firstRcpt)...)
 		line = append(line, ">; "...)
 	} else {
 		line = append(line, ';')
-		t.queue.Record(record.Norm, line)
+		t.content.Record(record.Norm, line)
 		line = append(line[:0], '\t')
 	}
 	line = append(line, header.Date(t.arrival)...)
-	t.queue.Record(record.Norm, line)
+	t.content.Record(record.Norm, line)
 }
 
 // appendBy appends the part of the Received: header that names this host.
@@ -194,7 +205,7 @@ func (s *session) appendBy(b []byte) []byte {
 		b = append(b, " with "...)
 		b = s.appendProtocol(b)
 	}
-	if id := s.txn.queue.QueueID(); id != "" {
+	if id := s.txn.queueID(); id != "" {
 		b = append(b, " id "...)
 		b = append(b, id...)
 	}

@@ -35,11 +35,21 @@ func (s *session) mail(ctx context.Context, arg string) (outcome, error) {
 		return refused, nil
 	}
 	s.txn = &transaction{arrival: s.srv.now(), sender: from.internal, mailParams: params}
+	if s.proxies() {
+		s.txn.mailLine = s.proxyLine(from.rest)
+	}
 	if !s.acceptSender(ctx, from) {
 		s.reset()
 		return refused, nil
 	}
-	if !s.p.DelayOpen || s.standAlone {
+	switch {
+	case s.p.DelayOpen && !s.standAlone:
+	case s.proxies():
+		if o, ok := s.openProxy(ctx); !ok {
+			s.reset()
+			return o, nil
+		}
+	default:
 		if err := s.open(ctx); err != nil {
 			s.reset()
 			s.queueUnavailable(err)
@@ -94,6 +104,9 @@ func (s *session) checkSize() result {
 		return result{}
 	}
 	need := max(s.p.QueueMinFree, s.p.MessageLimit+s.p.MessageLimit/2)
+	if s.proxies() && s.p.proxy.afterwards {
+		need += s.p.MessageLimit // it is here twice for a while
+	}
 	if s.p.MessageLimit > 0 && s.txn.announced > 0 {
 		need = max(need, s.txn.announced)
 	}
@@ -145,6 +158,9 @@ func (s *session) rcpt(ctx context.Context, arg string) (outcome, error) {
 	if r := s.checkRcpt(ctx, to.internal); r.refused() {
 		s.refuseRcpt(r, to.internal)
 		return refused, nil
+	}
+	if s.proxies() {
+		return s.proxyRcpt(ctx, to), nil
 	}
 	if t.queue == nil {
 		if err := s.open(ctx); err != nil {

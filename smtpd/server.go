@@ -34,6 +34,7 @@ type server struct {
 	resolver  func(ctx context.Context, sender, addr string) (rewrite.Resolved, error)
 	openQueue func(ctx context.Context, flags mailproto.CleanupFlags) (queueWriter, error)
 	flushPath string
+	spoolDir  string // of messages that wait for a filter
 
 	clients *clientCounts
 	drains  drains
@@ -61,6 +62,7 @@ type profile struct {
 	clientCerts                 *table.Maps
 	tls                         *tlsEngine
 	auth                        *authEngine
+	proxy                       *proxyEngine
 	loginMaps                   *table.Maps
 	autoUTF8                    bool
 	compiler                    *compiler // for restrictions that access tables name
@@ -73,7 +75,7 @@ var errOpenRelay = errors.New("in parameter smtpd_relay_restrictions or smtpd_re
 
 // newServer opens what the worker needs.
 func newServer(env *service.Env) (*server, error) {
-	srv := &server{env: env, now: time.Now, clients: newClientCounts()}
+	srv := &server{env: env, now: time.Now, clients: newClientCounts(), spoolDir: spoolDir}
 	srv.space = diskSpace{dir: ".", now: time.Now, read: statfs}
 	tables := &opener{env: table.Env{Warnf: env.Log.Warnf}, lists: map[string]*table.List{}, maps: map[string]*table.Maps{}}
 	rewriter, err := rewrite.New(env.Config, tables.env)
@@ -246,6 +248,9 @@ func newProfile(c *config.Config, o *opener, warnf func(string, ...any)) (*profi
 	p.clientCerts = o.mapsOf("relay_clientcerts", s.ClientCerts)
 	p.loginMaps = o.mapsOf("smtpd_sender_login_maps", s.sasl.LoginMaps)
 	if p.auth, err = newAuthEngine(&s.sasl, o); err != nil {
+		return nil, err
+	}
+	if p.proxy, err = newProxyEngine(&s.proxy); err != nil {
 		return nil, err
 	}
 	if p.tls, err = newTLSEngine(&s.starttls, o, o.tickets, warnf); err != nil {

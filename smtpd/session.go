@@ -34,6 +34,7 @@ type session struct {
 	group   netip.Prefix        // of the address that the connection came from
 	secured *tlsconn.Connection // nil in the clear
 	where   string              // the last command, for the log
+	text    []byte              // the whole of it, while it is executed
 	denied  bool                // a connection that was refused: only QUIT is left
 
 	noAuth  bool     // smtpd_sasl_exceptions_networks names the client

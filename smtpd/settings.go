@@ -80,6 +80,7 @@ type settings struct {
 	dns          dns.Settings
 	starttls     tlsParams
 	sasl         saslParams
+	proxy        proxyParams
 
 	discard   ehlo.Set
 	bareLF    bareLFPolicy
@@ -157,7 +158,7 @@ func (p bareLFPolicy) end() smtpio.EndOfData {
 // decode reads the settings and checks what the parameter table cannot.
 func decode(c *config.Config) (*settings, error) {
 	s := &settings{}
-	for _, part := range []any{s, &s.lists, &s.codes, &s.recipientSet, &s.dns, &s.starttls, &s.sasl} {
+	for _, part := range []any{s, &s.lists, &s.codes, &s.recipientSet, &s.dns, &s.starttls, &s.sasl, &s.proxy} {
 		if err := c.Decode(part); err != nil {
 			return nil, err
 		}

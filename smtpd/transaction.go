@@ -13,12 +13,17 @@ import (
 // double in tests.
 type queueWriter interface {
 	QueueID() string
-	Record(t record.Type, payload []byte)
-	RecordString(t record.Type, s string)
+	contentWriter
 	Attr(name, value string)
-	Err() error
 	finisher
 	Cancel()
+}
+
+// contentWriter takes the content of a message: lines, and pieces of longer ones.
+type contentWriter interface {
+	Record(t record.Type, payload []byte)
+	RecordString(t record.Type, s string)
+	Err() error
 }
 
 // transaction is what is known between MAIL and the end of the message.
@@ -29,7 +34,10 @@ type transaction struct {
 
 	actions actions // of access tables
 
-	queue     queueWriter // nil before the first valid recipient
+	queue     queueWriter // nil before the first valid recipient, and with a filter
+	proxy     *proxied    // the same, with a filter
+	content   contentWriter
+	mailLine  string // for the filter: the command
 	rcpts     int
 	excess    int    // recipients above the limit
 	firstRcpt string // internal form
@@ -65,15 +73,31 @@ func (t *transaction) queueID() string {
 	return t.queue.QueueID()
 }
 
-// reset ends the transaction, or what was said in preparation of one; cleanup drops
-// what it has of the message.
+// cancel ends the message without its end: cleanup drops what it has, and for a
+// filter there was none.
+func (t *transaction) cancel() {
+	if t.queue != nil {
+		t.queue.Cancel()
+	}
+	if t.proxy != nil {
+		t.proxy.close()
+	}
+	t.queue, t.proxy = nil, nil
+}
+
+func (t *transaction) countRecipient(to path) {
+	if t.rcpts == 0 {
+		t.firstRcpt = to.internal
+	}
+	t.rcpts++
+}
+
+// reset ends the transaction, or what was said in preparation of one.
 func (s *session) reset() {
 	s.forward = forwarded{}
 	if s.txn == nil {
 		return
 	}
-	if s.txn.queue != nil {
-		s.txn.queue.Cancel()
-	}
+	s.txn.cancel()
 	s.txn = nil
 }

@@ -99,8 +99,6 @@ var unsupported = []struct{ patterns, instead string }{
 	{"multi_instance_* postmulti_*", "start each instance with its own directory: sealpost -c DIR start"},
 	{"non_bdb_* lmdb_map_size berkeley_db_* default_cache_db_type", "indexed tables are bbolt files: run postmap once for each, and remove it"},
 	{"*_rate_limit anvil_*", "clients are not counted by time; use smtpd_client_connection_count_limit"},
-	{"smtpd_proxy_*", "there is no filter before the queue; use content_filter"},
-	{"*xclient* *xforward*", "XCLIENT and XFORWARD are not spoken; remove it"},
 	{"*_upstream_proxy_*", "the proxy protocol is not spoken; clients must connect without a proxy"},
 	{"rbl_reply_maps default_rbl_reply maps_rbl_*", "DNS block lists are not asked; remove it"},
 	{"*_pix_workaround*", "faults of old PIX firewalls are not worked around; remove it"},

@@ -163,7 +163,11 @@ func (e *Reject) AppendText(b []byte) []byte {
 	b = append(b, e.Client...)
 	b = append(b, ": "...)
 	b = append(b, e.Text...)
-	b = append(b, ';')
+	return e.appendRequest(append(b, ';'))
+}
+
+// appendRequest appends what the request was about.
+func (e *Reject) appendRequest(b []byte) []byte {
 	if e.HasFrom {
 		b = append(b, " from=<"...)
 		b = append(b, e.From...)
@@ -206,6 +210,38 @@ func (e *Reject) Fields() []Field {
 		f = append(f, Field{"to", e.To})
 	}
 	return append(f, Field{"proto", e.Proto}, Field{"helo", e.Helo})
+}
+
+// ProxyResult is what a filter before the queue, or the connection to it, made of a
+// message:
+//
+//	proxy-accept: END-OF-MESSAGE: 250 2.0.0 Ok; from=<S> to=<R> proto=P helo=<H>
+type ProxyResult struct {
+	Action string // proxy-accept, proxy-reject
+	Where  string
+	Text   string // the reply
+	// From and To are in external form; To is the first recipient.
+	From, To                  string
+	Proto, Helo, SASLUsername string
+}
+
+// Name implements Event.
+func (e *ProxyResult) Name() string { return e.Action }
+
+// AppendText implements Event.
+func (e *ProxyResult) AppendText(b []byte) []byte {
+	b = append(b, e.Action...)
+	b = append(b, ": "...)
+	b = append(b, e.Where...)
+	b = append(b, ": "...)
+	b = append(b, e.Text...)
+	about := Reject{HasFrom: true, From: e.From, HasTo: true, To: e.To, Proto: e.Proto, Helo: e.Helo, SASLUsername: e.SASLUsername}
+	return about.appendRequest(append(b, ';'))
+}
+
+// Fields implements Event.
+func (e *ProxyResult) Fields() []Field {
+	return []Field{{"where", e.Where}, {"text", e.Text}, {"from", e.From}, {"to", e.To}, {"proto", e.Proto}, {"helo", e.Helo}}
 }
 
 // SessionBroken is an SMTP session that ended without QUIT (§7.2).

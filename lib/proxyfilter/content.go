@@ -1,0 +1,122 @@
+package proxyfilter
+
+import (
+	"bytes"
+	"strings"
+
+	"sealpost/lib/header"
+	"sealpost/lib/smtpio"
+)
+
+// RequestHeader carries a request for REQUIRETLS past what does not know that word.
+const RequestHeader = "Require-TLS-ESMTP: yes"
+
+// Content is a message on its way to the filter. The first error stays: what is
+// written after it goes nowhere.
+type Content struct {
+	conn    *Conn
+	out     smtpio.DotWriter
+	request requestScanner
+	err     error
+}
+
+// Line writes a line without its ending, or with more a piece of one that the next
+// call goes on with.
+func (w *Content) Line(text []byte, more bool) {
+	if w.err != nil {
+		return
+	}
+	add, separate := w.request.before(text, more)
+	if add {
+		w.line([]byte(RequestHeader), false)
+	}
+	if separate {
+		w.line(nil, false)
+	}
+	w.line(text, more)
+}
+
+func (w *Content) line(text []byte, more bool) {
+	if w.err == nil {
+		w.err = w.out.Line(text, more)
+	}
+}
+
+// Err is the error that stopped the content, or nil.
+func (w *Content) Err() error { return w.err }
+
+// Finish ends the message and takes the filter's reply to it. An error means that
+// nobody knows whether the filter has the message.
+func (w *Content) Finish() (Reply, error) {
+	if w.request.atEnd() {
+		if w.request.more {
+			w.line(nil, false) // the last line has no ending
+		}
+		w.line([]byte(RequestHeader), false)
+	}
+	if w.err == nil {
+		w.err = w.out.Close()
+	}
+	if w.err == nil {
+		w.err = w.conn.flush()
+	}
+	if w.err != nil {
+		return Reply{}, w.conn.fault(w.err)
+	}
+	w.conn.broken = false
+	return w.conn.read(nil)
+}
+
+// requestScanner looks for the place of the header with the request for REQUIRETLS:
+// the end of the message header, which is the first line that neither begins a header
+// nor continues one, or the end of the message. Only true starts of lines count, and a
+// line counts as it leaves: a CR inside it as a blank.
+//
+// A header that makes the request already is Require-TLS-ESMTP with the value "yes",
+// on one line: what a folded one says, or one that is longer than a piece, is left to
+// cleanup(8), and one more header does no harm.
+type requestScanner struct {
+	on    bool // still in the header, and nothing was added
+	any   bool // a header was there
+	more  bool // the last piece did not end its line
+	maybe bool // the last header makes the request, unless it goes on
+	has   bool // an earlier one does
+}
+
+// before tells whether the header is to be written before this line, and an empty line
+// after it, because this one would continue it.
+func (s *requestScanner) before(text []byte, more bool) (add, separate bool) {
+	continued := s.more
+	s.more = more
+	if !s.on || continued {
+		return false, false
+	}
+	text = blanks(text)
+	if header.IsContinuation(text) && s.any {
+		s.maybe = false
+		return false, false
+	}
+	s.has, s.maybe = s.has || s.maybe, false
+	name, value, ok := header.Line(text)
+	if !ok {
+		s.on = false
+		return !s.has, header.IsContinuation(text)
+	}
+	s.any = true
+	known := header.Find(text[:name])
+	s.maybe = !more && known != nil && known.ID == header.RequireTLSESMTP &&
+		strings.EqualFold(string(header.Value(text[value:])), "yes")
+	return false, false
+}
+
+// blanks is text with blanks where CR and LF are, as smtpio sends it.
+func blanks(text []byte) []byte {
+	if !bytes.ContainsAny(text, "\r\n") {
+		return text
+	}
+	text = bytes.ReplaceAll(text, []byte{'\r'}, []byte{' '})
+	return bytes.ReplaceAll(text, []byte{'\n'}, []byte{' '})
+}
+
+// atEnd tells whether the header is to be written at the end of the message.
+func (s *requestScanner) atEnd() bool { return s.on && !s.has && !s.maybe }
