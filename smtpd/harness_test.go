@@ -233,7 +233,7 @@ func tryRig(t testing.TB, values map[string]string) (*rig, error) {
 		dns: r.dns, hosts: hostNames{netip.MustParseAddr("127.0.0.1"): "localhost"},
 		resolver: rewriter.Resolve, openQueue: r.cleanup.open, clients: newClientCounts(),
 		own: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, double: "double-bounce",
-		flushPath: t.TempDir() + "/flush",
+		flushPath: t.TempDir() + "/flush", spoolDir: t.TempDir(),
 	}
 	r.srv.space = diskSpace{now: time.Now, read: func(string) (int64, error) { return 1 << 40, nil }}
 	return r, nil

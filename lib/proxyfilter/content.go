@@ -48,12 +48,7 @@ func (w *Content) Err() error { return w.err }
 // Finish ends the message and takes the filter's reply to it. An error means that
 // nobody knows whether the filter has the message.
 func (w *Content) Finish() (Reply, error) {
-	if w.request.atEnd() {
-		if w.request.more {
-			w.line(nil, false) // the last line has no ending
-		}
-		w.line([]byte(RequestHeader), false)
-	}
+	w.end()
 	if w.err == nil {
 		w.err = w.out.Close()
 	}
@@ -65,6 +60,17 @@ func (w *Content) Finish() (Reply, error) {
 	}
 	w.conn.broken = false
 	return w.conn.read(nil)
+}
+
+// end writes what is missing at the end of the content.
+func (w *Content) end() {
+	if !w.request.atEnd() {
+		return
+	}
+	if w.request.more {
+		w.line(nil, false) // the last line has no ending
+	}
+	w.line([]byte(RequestHeader), false)
 }
 
 // requestScanner looks for the place of the header with the request for REQUIRETLS:

@@ -1,0 +1,159 @@
+// Package filtertest is a scripted content filter for tests of what talks to one.
+package filtertest
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Filter answers commands as its script says, and keeps what it was told. The script
+// has replies to verbs, to "BANNER" and, for the end of the content, to "DOT"; those to
+// "RCPT 1", "RCPT 2" and so on are for one RCPT of a connection alone. Lines of a reply
+// are separated by "|"; "!" at the end closes the connection after it; "-" says nothing
+// more. Other verbs are answered with 250 2.0.0 ok.
+type Filter struct {
+	ln net.Listener
+	wg sync.WaitGroup
+
+	mu    sync.Mutex
+	on    map[string]string
+	lines []string
+	conns int
+}
+
+// Start listens on a loopback port, or with network unix on a socket.
+func Start(t testing.TB, network string, script map[string]string) *Filter {
+	t.Helper()
+	addr := "127.0.0.1:0"
+	if network == "unix" {
+		addr = filepath.Join(t.TempDir(), "s")
+	}
+	ln, err := net.Listen(network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &Filter{ln: ln, on: map[string]string{"BANNER": "220 filter ESMTP", "EHLO": "250-filter|250-XFORWARD NAME ADDR|250 8BITMIME", "DATA": "354 go"}}
+	for k, v := range script {
+		f.on[k] = v
+	}
+	f.wg.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			f.mu.Lock()
+			f.conns++
+			f.mu.Unlock()
+			f.wg.Go(func() { defer c.Close(); f.talk(c) })
+		}
+	})
+	t.Cleanup(func() { ln.Close(); f.wg.Wait() })
+	return f
+}
+
+// Spec is the filter as smtpd_proxy_filter names it.
+func (f *Filter) Spec() string {
+	if f.ln.Addr().Network() == "unix" {
+		return "unix:" + f.ln.Addr().String()
+	}
+	return f.ln.Addr().String()
+}
+
+// Close stops listening; conversations go on.
+func (f *Filter) Close() { f.ln.Close() }
+
+// Script changes the script.
+func (f *Filter) Script(key, reply string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.on[key] = reply
+}
+
+// Conns is the number of connections so far.
+func (f *Filter) Conns() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.conns
+}
+
+// Told is what came so far, with line endings; "EOF" with the rest of a line stands
+// where a connection ended without QUIT.
+func (f *Filter) Told() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return strings.Join(f.lines, "")
+}
+
+// Seen stops listening and is Told once all connections are over.
+func (f *Filter) Seen() string {
+	f.ln.Close()
+	f.wg.Wait()
+	return f.Told()
+}
+
+// say sends a reply; false: the conversation is over.
+func (f *Filter) say(c net.Conn, keys ...string) (reply string, goOn bool) {
+	f.mu.Lock()
+	reply = "250 2.0.0 ok"
+	for _, key := range keys {
+		if r, ok := f.on[key]; ok {
+			reply = r
+			break
+		}
+	}
+	f.mu.Unlock()
+	text, last := strings.CutSuffix(reply, "!")
+	if text == "-" {
+		io.Copy(io.Discard, c)
+		return text, false
+	}
+	if text != "" {
+		io.WriteString(c, strings.ReplaceAll(text, "|", "\r\n")+"\r\n")
+	}
+	return text, !last
+}
+
+func (f *Filter) talk(c net.Conn) {
+	if _, ok := f.say(c, "BANNER"); !ok {
+		return
+	}
+	in := bufio.NewReader(c)
+	rcpts := 0
+	for content := false; ; {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			f.saw("EOF" + line)
+			return
+		}
+		f.saw(line)
+		if content && line != ".\r\n" {
+			continue
+		}
+		verb, _, _ := strings.Cut(strings.TrimSpace(strings.ToUpper(line)), " ")
+		keys := []string{verb}
+		switch {
+		case content:
+			keys, content = []string{"DOT"}, false
+		case verb == "RCPT":
+			rcpts++
+			keys = []string{"RCPT " + string(rune('0'+rcpts)), verb}
+		}
+		reply, ok := f.say(c, keys...)
+		if !ok || verb == "QUIT" {
+			return
+		}
+		content = keys[0] == "DATA" && strings.HasPrefix(reply, "354")
+	}
+}
+
+func (f *Filter) saw(line string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lines = append(f.lines, line)
+}
