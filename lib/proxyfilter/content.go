@@ -2,6 +2,8 @@ package proxyfilter
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"strings"
 
 	"sealpost/lib/header"
@@ -45,10 +47,13 @@ func (w *Content) line(text []byte, more bool) {
 // Err is the error that stopped the content, or nil.
 func (w *Content) Err() error { return w.err }
 
-// Finish ends the message and takes the filter's reply to it. An error means that
-// nobody knows whether the filter has the message.
+// Finish ends the message and takes the filter's reply to it. An error that is not
+// *Refused means that nobody knows whether the filter has the message.
 func (w *Content) Finish() (Reply, error) {
 	w.end()
+	if w.err == nil {
+		w.err = w.flush() // what comes before the final dot is no answer to it
+	}
 	if w.err == nil {
 		w.err = w.out.Close()
 	}
@@ -56,10 +61,44 @@ func (w *Content) Finish() (Reply, error) {
 		w.err = w.conn.flush()
 	}
 	if w.err != nil {
-		return Reply{}, w.conn.fault(w.err)
+		return Reply{}, w.stopped()
 	}
 	w.conn.broken = false
 	return w.conn.read(nil)
+}
+
+// flush sends content that was gathered, and looks for a reply to it.
+func (w *Content) flush() error {
+	err := w.conn.flush()
+	if !w.conn.c.Pending() {
+		return err
+	}
+	reply, rerr := w.conn.read(nil)
+	switch class := reply.Class(); {
+	case rerr != nil && err == nil:
+		return rerr
+	case rerr != nil:
+		return err
+	case class == 4 || class == 5:
+		return &Refused{Filter: w.conn.filter.Text, Command: "message content", Reply: reply}
+	}
+	return fmt.Errorf("%w: %s", errEarly, reply.Log())
+}
+
+// errEarly: whatever a filter says before the end of a message, it does not have it.
+var errEarly = errors.New("reply before the end of the message")
+
+// stopped is the error that stopped the content, in words for the log.
+func (w *Content) stopped() error {
+	var refused *Refused
+	var broken *fault
+	switch {
+	case errors.As(w.err, &refused), errors.As(w.err, &broken):
+		return w.err
+	case errors.Is(w.err, errEarly):
+		return fmt.Errorf("proxy %s: %w", w.conn.filter.Text, w.err)
+	}
+	return w.conn.fault(w.err)
 }
 
 // end writes what is missing at the end of the content.

@@ -27,7 +27,7 @@ func wire(t testing.TB, request bool, pieces ...piece) string {
 	}()
 	c := &Conn{filter: &Filter{}, c: smtpio.NewConn(ours)}
 	w := &Content{conn: c, out: smtpio.NewDotWriter(c.c, 0), request: requestScanner{on: request}}
-	w.out.Flush = c.flush
+	w.out.Flush = w.flush
 	for _, p := range pieces {
 		w.Line([]byte(p.text), p.more)
 	}

@@ -224,7 +224,7 @@ func (c *Conn) Data(header bool) (*Content, error) {
 	}
 	c.broken = true // until the final dot QUIT would be text
 	c.content = &Content{conn: c, out: smtpio.NewDotWriter(c.c, 0), request: requestScanner{on: header}}
-	c.content.out.Flush = c.flush
+	c.content.out.Flush = c.content.flush
 	return c.content, nil
 }
 
@@ -254,12 +254,21 @@ func (c *Conn) fault(err error) error {
 	c.broken = true
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("timeout talking to proxy %s: %w", c.filter.Text, err)
+		return &fault{"timeout talking to proxy " + c.filter.Text, err}
 	case errors.Is(err, smtpio.ErrReply):
-		return fmt.Errorf("received garbage from proxy %s: %w", c.filter.Text, err)
+		return &fault{"received garbage from proxy " + c.filter.Text, err}
 	}
-	return fmt.Errorf("lost connection with proxy %s: %w", c.filter.Text, err)
+	return &fault{"lost connection with proxy " + c.filter.Text, err}
 }
+
+// fault is an error of the connection.
+type fault struct {
+	what string
+	err  error
+}
+
+func (e *fault) Error() string { return e.what + ": " + e.err.Error() }
+func (e *fault) Unwrap() error { return e.err }
 
 // plain is the reason of a failed connection without addresses.
 func plain(err error) error {

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -176,6 +178,76 @@ func TestAFilterThatTakesNoContent(t *testing.T) {
 	to.Hello, to.Timeout = "front.example", 100*time.Millisecond
 	if _, err := pass(t.Context(), &to, strings.Repeat(strings.Repeat("x", 1000)+"\n", 50000)); err == nil || !strings.HasPrefix(err.Error(), "timeout talking to proxy") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestEarlyReplies: a filter that answers before the end of the message does not have
+// it, whatever it says; a refusal counts.
+func TestEarlyReplies(t *testing.T) {
+	for _, tc := range []struct{ behaviour, early, want, reply string }{
+		{"a refusal", "552 5.3.4 too big", `rejected "message content": "552 5.3.4 too big"`, "552 5.3.4 too big"},
+		{"a lie", "250 2.0.0 Ok: queued", "reply before the end of the message: 250 2.0.0 Ok: queued", ""},
+		{"the end", "", "lost connection with proxy", ""},
+	} {
+		for _, size := range []int{1, 5000} { // lines: less than is gathered, and more than a socket takes
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen := make(chan string, 1)
+			go func() {
+				c, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				defer c.Close()
+				in := bufio.NewReader(c)
+				fmt.Fprint(c, "220 x\r\n")
+				for range 3 { // EHLO, MAIL, RCPT
+					in.ReadString('\n')
+					fmt.Fprint(c, "250 ok\r\n")
+				}
+				in.ReadString('\n')
+				if tc.early == "" {
+					fmt.Fprint(c, "354 go\r\n")
+					c.Close()
+					seen <- ""
+					return
+				}
+				fmt.Fprint(c, "354 go\r\n"+tc.early+"\r\n")
+				rest, _ := io.ReadAll(in)
+				seen <- string(rest)
+			}()
+			to, _ := Parse(ln.Addr().String())
+			to.Hello, to.Timeout = "front.example", 20*time.Second
+			c, err := to.Dial(t.Context(), origin)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(c.Command("MAIL FROM:<>"), c.Command("RCPT TO:<b@x.example>")); err != nil {
+				t.Fatal(err)
+			}
+			w, err := c.Data(false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for !c.c.Pending() { // what the filter said is on its way
+				runtime.Gosched()
+			}
+			for range size {
+				w.Line([]byte(strings.Repeat("x", 1000)), false)
+			}
+			_, err = w.Finish()
+			c.Close()
+			ln.Close()
+			var refused *Refused
+			if ok := errors.As(err, &refused); err == nil || !strings.Contains(err.Error(), tc.want) || ok != (tc.reply != "") || ok && refused.Reply.Text() != tc.reply {
+				t.Errorf("%s, %d lines: %v", tc.behaviour, size, err)
+			}
+			if rest := <-seen; strings.Contains(rest, "\r\n.\r\n") || strings.Contains(rest, "QUIT") {
+				t.Errorf("%s, %d lines: the filter got an end: ...%q", tc.behaviour, size, rest[max(0, len(rest)-50):])
+			}
+		}
 	}
 }
 

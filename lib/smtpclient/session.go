@@ -19,10 +19,7 @@ import (
 	"context"
 	"net"
 	"strings"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"sealpost/lib/maillog"
 	"sealpost/lib/route"
@@ -238,30 +235,7 @@ func (s *Session) Read(line func([]byte)) error { return s.Conn.ReadReply(&s.Rep
 // Pending reports whether something from the server waits to be read: a reply
 // that nobody asked for, or the end of an idle connection. Nothing is read and
 // nothing waits.
-func (s *Session) Pending() bool { return s.Conn.Buffered() > 0 || readable(s.Conn.NetConn()) }
-
-// readable asks the kernel whether a read would not wait. For a connection that is
-// no socket the answer is no.
-func readable(nc net.Conn) bool {
-	if over, ok := nc.(interface{ NetConn() net.Conn }); ok {
-		nc = over.NetConn() // a TLS connection: a record or an end would come from here
-	}
-	sc, ok := nc.(syscall.Conn)
-	if !ok {
-		return false
-	}
-	rc, err := sc.SyscallConn()
-	if err != nil {
-		return true
-	}
-	ready := false
-	err = rc.Control(func(fd uintptr) {
-		p := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, _ := unix.Poll(p[:], 0)
-		ready = n > 0
-	})
-	return ready || err != nil
-}
+func (s *Session) Pending() bool { return s.Conn.Pending() }
 
 // Quit ends the session in good order. With smtp_skip_quit_response the answer
 // is not waited for (RFC 5321 wants it; servers log its absence at most).

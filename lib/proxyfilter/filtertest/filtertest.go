@@ -22,8 +22,7 @@ type Filter struct {
 
 	mu    sync.Mutex
 	on    map[string]string
-	lines []string
-	conns int
+	conns []*strings.Builder // what each connection was told
 }
 
 // Start listens on a loopback port, or with network unix on a socket.
@@ -47,10 +46,11 @@ func Start(t testing.TB, network string, script map[string]string) *Filter {
 			if err != nil {
 				return
 			}
+			heard := &strings.Builder{}
 			f.mu.Lock()
-			f.conns++
+			f.conns = append(f.conns, heard)
 			f.mu.Unlock()
-			f.wg.Go(func() { defer c.Close(); f.talk(c) })
+			f.wg.Go(func() { defer c.Close(); f.talk(c, heard) })
 		}
 	})
 	t.Cleanup(func() { ln.Close(); f.wg.Wait() })
@@ -79,15 +79,19 @@ func (f *Filter) Script(key, reply string) {
 func (f *Filter) Conns() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.conns
+	return len(f.conns)
 }
 
-// Told is what came so far, with line endings; "EOF" with the rest of a line stands
-// where a connection ended without QUIT.
+// Told is what came so far, with line endings, one connection after the other; "EOF"
+// with the rest of a line stands where one ended without QUIT.
 func (f *Filter) Told() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return strings.Join(f.lines, "")
+	var all strings.Builder
+	for _, heard := range f.conns {
+		all.WriteString(heard.String())
+	}
+	return all.String()
 }
 
 // Seen stops listening and is Told once all connections are over.
@@ -119,7 +123,7 @@ func (f *Filter) say(c net.Conn, keys ...string) (reply string, goOn bool) {
 	return text, !last
 }
 
-func (f *Filter) talk(c net.Conn) {
+func (f *Filter) talk(c net.Conn, heard *strings.Builder) {
 	if _, ok := f.say(c, "BANNER"); !ok {
 		return
 	}
@@ -128,10 +132,10 @@ func (f *Filter) talk(c net.Conn) {
 	for content := false; ; {
 		line, err := in.ReadString('\n')
 		if err != nil {
-			f.saw("EOF" + line)
+			f.saw(heard, "EOF"+line)
 			return
 		}
-		f.saw(line)
+		f.saw(heard, line)
 		if content && line != ".\r\n" {
 			continue
 		}
@@ -152,8 +156,8 @@ func (f *Filter) talk(c net.Conn) {
 	}
 }
 
-func (f *Filter) saw(line string) {
+func (f *Filter) saw(heard *strings.Builder, line string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.lines = append(f.lines, line)
+	heard.WriteString(line)
 }
