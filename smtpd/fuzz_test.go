@@ -7,6 +7,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"sealpost/lib/proxyfilter/filtertest"
 	"sealpost/lib/service"
 )
 
@@ -91,6 +92,56 @@ func FuzzCommandLine(f *testing.F) {
 		}
 		if row := findCommand(verb); row != nil && !strings.EqualFold(row.verb, string(verb)) {
 			t.Errorf("%q is not %s", verb, row.verb)
+		}
+	})
+}
+
+// FuzzProxy feeds bytes to a session with a filter. Whatever they are, the filter gets
+// lines with CR LF only, commands that it may get, and one end of data for each message
+// that it answered.
+func FuzzProxy(f *testing.F) {
+	for _, s := range []string{
+		"EHLO x\r\nMAIL FROM:<a@b> SIZE=1\r\nRCPT TO:<bob@virt.example>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n",
+		"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<bob@virt.example>\r\nBDAT 5\r\n\r\n.\r\nBDAT 0 LAST\r\n",
+		"MAIL FROM:<a>\r\nRCPT TO:<bob@virt.example>\r\nDATA\r\n\n.\n\r.\r\n..\r\r\n.\r\nMAIL FROM:<a>\r\nRCPT TO: bob@virt.example\tNOTIFY=NEVER\r\nDATA\r\n",
+		"XFORWARD NAME=a\r\nMAIL FROM:<a>\r\nRCPT TO:<bob@virt.example>\r\nRSET\r\nMAIL \rFROM:<a>\r\nRCPT TO:<\"\r\"@virt.example>\r\n",
+	} {
+		f.Add([]byte(s), false)
+		f.Add([]byte(s), true)
+	}
+	f.Fuzz(func(t *testing.T, input []byte, afterwards bool) {
+		filter := filtertest.Start(t, "tcp", map[string]string{"DOT": byFilter})
+		option := ""
+		if afterwards {
+			option = "speed_adjust"
+		}
+		r := newRig(t, "smtpd_forbid_unauth_pipelining=no", "mynetworks=10.0.0.0/8", mayForward,
+			"smtpd_proxy_filter="+filter.Spec(), "smtpd_proxy_options="+option)
+		conn := &scripted{in: bytes.NewReader(input)}
+		r.srv.serve(context.Background(), &service.Session{Conn: conn})
+		content, ends := false, 0
+		for line := range strings.Lines(filter.Seen()) {
+			text, ok := strings.CutSuffix(line, "\r\n")
+			if rest, cut := strings.CutPrefix(line, "EOF"); cut && rest == "" {
+				content = false
+				continue
+			}
+			if !ok || strings.ContainsAny(text, "\r\n") {
+				t.Errorf("%q: line %q", input, line)
+			}
+			verb, _, _ := strings.Cut(strings.ToUpper(text), " ")
+			switch {
+			case content && text == ".":
+				content, ends = false, ends+1
+			case content:
+			case verb == "DATA":
+				content = true
+			case verb != "EHLO" && verb != "XFORWARD" && verb != "MAIL" && verb != "RCPT" && verb != "QUIT" && !strings.HasPrefix(verb, "MAIL\t") && !strings.HasPrefix(verb, "RCPT\t"):
+				t.Errorf("%q: command %q", input, text)
+			}
+		}
+		if got := strings.Count(conn.out.String(), byFilter+"\r\n"); got != ends {
+			t.Errorf("%q: %d ends of data, %d answers", input, ends, got)
 		}
 	})
 }
