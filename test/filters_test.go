@@ -83,6 +83,9 @@ func TestSMTPFilterOfTheGuide(t *testing.T) {
 		t.Errorf("the filter saw %+v", seen)
 	}
 
+	// The log after the filter names the client before it.
+	f.log(`client=\S+\[127\.[\d.]+\], orig_queue_id=\w+, orig_client=localhost\[127.0.0.1\]$`)
+
 	// Mail of local users passes it, too, with their request.
 	if _, err := f.Command(f.ctx, strings.NewReader("Subject: local\n\nx\n"), "sendmail", "-O", "requiretls=yes", "-f", "alice@mail.test", "user@out.test"); err != nil {
 		t.Fatal(err)

@@ -29,10 +29,11 @@ type scanner struct {
 
 // scanned is what a filter saw.
 type scanned struct {
-	from    string
-	to      []string
-	message string // lines end in "\n"
-	mail    string // what followed the sender in MAIL FROM
+	from     string
+	to       []string
+	message  string   // lines end in "\n"
+	mail     string   // what followed the sender in MAIL FROM
+	xforward []string // commands that say where it came from
 }
 
 func startScanner(t *testing.T, back string) *scanner {
@@ -55,6 +56,7 @@ func (s *scanner) serve(c net.Conn) {
 	say := func(line string) { fmt.Fprintf(c, "%s\r\n", line) }
 	say("220 scanner.test ready")
 	var m scanned
+	var xforward []string
 	for {
 		line, err := r.ReadLine()
 		if err != nil {
@@ -67,7 +69,10 @@ func (s *scanner) serve(c net.Conn) {
 				say("500 wrong protocol")
 				continue
 			}
-			say("250-scanner.test\r\n250-PIPELINING\r\n250 8BITMIME")
+			say("250-scanner.test\r\n250-PIPELINING\r\n250-XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE\r\n250 8BITMIME")
+		case "XFORWARD":
+			xforward = append(xforward, line)
+			say("250 ok")
 		case "MAIL":
 			m = scanned{}
 			m.from, m.mail, _ = strings.Cut(strings.TrimPrefix(rest, "FROM:<"), ">")
@@ -82,7 +87,7 @@ func (s *scanner) serve(c net.Conn) {
 			if err != nil {
 				return
 			}
-			m.message = string(text)
+			m.message, m.xforward, xforward = string(text), xforward, nil
 			for _, reply := range s.take(m) {
 				say(reply)
 			}
@@ -132,6 +137,14 @@ func (s *scanner) forward(m scanned, to []string, text string) (reply string) {
 			return err
 		}
 		defer c.Close()
+		if err := c.Hello("scanner.test"); err != nil {
+			return err
+		}
+		for _, line := range m.xforward {
+			if err := command250(c, line); err != nil {
+				return err
+			}
+		}
 		if err := c.Mail(m.from); err != nil {
 			return err
 		}
