@@ -126,6 +126,10 @@ func (a *access) onMessage(r *restriction, of subject, action, text string) resu
 		a.s.log.Warnf("access table %s: action %s needs a value", r.arg, action)
 		return configError()
 	}
+	if action == "FILTER" && !strings.Contains(text, ":") {
+		a.s.log.Warnf("access table %s: action FILTER %s needs transport:destination", r.arg, text)
+		return configError()
+	}
 	known := false
 	switch action {
 	case "HOLD":

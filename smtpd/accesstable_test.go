@@ -50,6 +50,7 @@ func TestAccessActions(t *testing.T) {
 		{"nonsense", "451 4.3.5 Server configuration error", `unknown smtpd restriction: "nonsense"`},
 		{"INFO take note", "554 5.7.1 <x@elsewhere.example>: Relay access denied", "info: RCPT from localhost[127.0.0.1]: <c.example>: Helo command take note; from=<a@b.example> to=<x@elsewhere.example>"},
 		{"FILTER", "451 4.3.5 Server configuration error", "action FILTER needs a value"},
+		{"FILTER scan", "451 4.3.5 Server configuration error", "action FILTER scan needs transport:destination"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.action, func(t *testing.T) {
