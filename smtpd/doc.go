@@ -69,6 +69,30 @@
 // A server that does not answer in time, twice, has failed: the log names it, and
 // the default action is taken.
 //
+// # FILTER BEFORE THE QUEUE
+//
+// With smtpd_proxy_filter a message does not go to cleanup(8) but to a content filter that
+// speaks SMTP, while the client waits. The filter gives what it takes to another smtpd of
+// this system, without this parameter. docs/proxyfilter.md is a guide.
+//
+// The filter is connected to at the first valid recipient. It gets EHLO, XFORWARD if it
+// announces that, MAIL FROM and RCPT TO as the client sent them, DATA and the message;
+// nothing is pipelined. Its refusals of these, and its reply to the end of the message, are
+// passed to the client; 421 ends both sessions. Where the connection fails, or the filter
+// refuses it, EHLO or XFORWARD, or does not answer within smtpd_proxy_timeout, the client
+// is told 451 4.3.0 Error: queue file write error, and the log has the reason. A message
+// without its end is never given one. The outcome is a line proxy-accept or proxy-reject;
+// there is no queue id.
+//
+// With smtpd_proxy_options = speed_adjust the filter is connected to after the whole
+// message came, which is kept in a nameless file in the queue directory until then. The
+// filter can then not refuse single recipients.
+//
+// The word REQUIRETLS is not passed on. With requiretls_esmtp_header the header
+// "Require-TLS-ESMTP: yes" takes its place, at the end of the message header, unless the
+// message has it; without, the log has a warning that the request is lost. Actions of
+// access tables on messages, but for PREPEND, are not available.
+//
 // # CLIENTS THAT SPEAK FOR OTHERS
 //
 // A client in smtpd_authorized_xclient_hosts can take another one's place with XCLIENT:
@@ -236,6 +260,9 @@
 //     smtpd_client_event_limit_exceptions ($mynetworks),
 //     smtpd_client_ipv4_prefix_length (32), smtpd_client_ipv6_prefix_length (84):
 //     connections of one client, or one network, at a time.
+//   - smtpd_proxy_filter (empty), smtpd_proxy_timeout (100s), smtpd_proxy_ehlo
+//     ($myhostname), smtpd_proxy_options (empty; speed_adjust), requiretls_esmtp_header
+//     (yes): the filter before the queue.
 //   - smtpd_authorized_xclient_hosts (empty), smtpd_authorized_xforward_hosts (empty):
 //     clients that speak for others.
 //   - smtpd_timeout (300s, under stress 10s), smtpd_per_request_deadline (no,
