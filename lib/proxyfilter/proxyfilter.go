@@ -23,9 +23,9 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
+	"sealpost/lib/smtpclient"
 	"sealpost/lib/smtpio"
 	"sealpost/lib/xforward"
 )
@@ -123,7 +123,7 @@ func (f *Filter) Dial(ctx context.Context, origin *xforward.Values) (*Conn, erro
 	defer cancel()
 	nc, err := (&net.Dialer{}).DialContext(dial, f.network, f.addr)
 	if err != nil {
-		return nil, fmt.Errorf("connect to proxy filter %s: %w", f.Text, plain(err))
+		return nil, &fault{"connect to proxy filter " + f.Text + ": " + smtpclient.ErrorText(err), err}
 	}
 	c := &Conn{filter: f, c: smtpio.NewConn(nc), stop: context.AfterFunc(ctx, func() { nc.Close() })}
 	if err := c.open(origin); err != nil {
@@ -249,35 +249,23 @@ func (c *Conn) Close() {
 	c.c.Release()
 }
 
-// fault is an error of the connection in Postfix's words.
+// fault makes an error of the connection, which is then of no use.
 func (c *Conn) fault(err error) error {
 	c.broken = true
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return &fault{"timeout talking to proxy " + c.filter.Text, err}
 	case errors.Is(err, smtpio.ErrReply):
-		return &fault{"received garbage from proxy " + c.filter.Text, err}
+		return &fault{"received garbage from proxy " + c.filter.Text + ": " + err.Error(), err}
 	}
 	return &fault{"lost connection with proxy " + c.filter.Text, err}
 }
 
-// fault is an error of the connection.
+// fault is an error of the connection, in Postfix's words.
 type fault struct {
 	what string
 	err  error
 }
 
-func (e *fault) Error() string { return e.what + ": " + e.err.Error() }
+func (e *fault) Error() string { return e.what }
 func (e *fault) Unwrap() error { return e.err }
-
-// plain is the reason of a failed connection without addresses.
-func plain(err error) error {
-	var errno syscall.Errno
-	switch {
-	case errors.As(err, &errno):
-		return errno
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return syscall.ETIMEDOUT
-	}
-	return err
-}

@@ -21,7 +21,7 @@ var floors = [][]string{
 	{"sendopts", "ehlo", "getopt", "filelock", "atomicfile", "confline", "netstring", "policyclient", "logread"},
 	{"attr", "record", "dsn", "xforward", "mailproto", "submit", "address", "idn", "header", "mime", "bouncetext", "maillog", "certname", "sasl"},
 	{"config", "store", "table", "dbclient", "dbtypes", "queue", "mailbox", "command"},
-	{"dns", "dane", "mtasts", "smtpio", "proxyfilter", "route", "smtpclient"},
+	{"dns", "dane", "mtasts", "smtpio", "route", "smtpclient", "proxyfilter"},
 	{"tlspolicy", "reqtls", "tlsconn", "hop", "rewrite"},
 	{"mailclient", "instance", "service", "agent"},
 }
