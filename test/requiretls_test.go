@@ -49,7 +49,32 @@ func (st *stage2K) play(ctx context.Context, t *testing.T, s *staged) {
 		s.recorders[0].forget()
 	}
 	st.submit(ctx, t, s, false)
+	if s.super != nil {
+		st.handled(ctx, t, s)
+	}
 	st.judge(ctx, t, s)
+}
+
+// handled has an administrator handle a message that waits for its exchanger, which then
+// comes.
+func (st *stage2K) handled(ctx context.Context, t *testing.T, s *staged) {
+	id, err := st.Log.Wait(ctx, 0, `(\w+): to=<u@`+regexp.QuoteMeta(s.domain)+`>, .*status=deferred`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range s.super {
+		if _, err := st.Command(ctx, nil, "postsuper", append(args, id[1])...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.recorders[0].up(t)
+	err = harness.Poll(ctx, func() (bool, error) {
+		_, err := st.Command(ctx, nil, "postqueue", "-f")
+		return st.Log.Count(s.delivery(s.want)) > 0, err
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 // judge waits for the outcome of a scenario and checks what was said to whom.
@@ -57,8 +82,11 @@ func (st *stage2K) judge(ctx context.Context, t *testing.T, s *staged) {
 	if _, err := st.Log.Wait(ctx, 0, s.delivery(s.want)); err != nil {
 		t.Error(err)
 	}
-	if s.pays == "delay" {
+	switch {
+	case s.pays == "delay":
 		st.late(ctx, t, s)
+	case s.header == "X-Filter: me\n" && st.Log.Count(`to=<u@`+regexp.QuoteMeta(s.domain)+`>, relay=filter, .*status=sent`) != 1:
+		t.Error("the message did not go through the content filter")
 	}
 	if s.notice != "" {
 		st.notified(ctx, t, s)

@@ -37,8 +37,9 @@ type scenario struct {
 	args       []string // of sendmail
 	rcpt       string   // "": user@DOMAIN; DOMAIN stands for the scenario's
 	nullSender bool
-	smtp       bool // submitted over SMTP and TLS, MAIL FROM:<...> REQUIRETLS
-	stays      bool // until the system has been disturbed
+	smtp       bool       // submitted over SMTP and TLS, MAIL FROM:<...> REQUIRETLS
+	super      [][]string // postsuper is run so while the exchanger is down, with the queue id
+	stays      bool       // until the system has been disturbed
 
 	want   string // a pattern for the end of the delivery line, from tls= on
 	notice string // the code that the sender is told; "": nothing is said
@@ -66,6 +67,7 @@ func scenarios() []scenario {
 		e.on = map[string]string{verb: reply}
 		return []exchanger{e}
 	}
+	later := []exchanger{{down: true, cert: "right", clear: offersTLS, secret: "8BITMIME"}}
 	noDelay := []string{"-N", "failure"} // the warning about it is scenario 14's
 	const (
 		laxAnswer = asked + "no server was found that supports REQUIRETLS"
@@ -112,8 +114,12 @@ func scenarios() []scenario {
 		{name: "14 VERP", servers: lax, args: []string{"-XV"}, want: returns, notice: "5.7.30"},
 		{name: "14 delayed-warning DSN", servers: []exchanger{{down: true}}, pays: "delay", want: `tls=secure\?/requiretls\?, dsn=4.4.1, status=deferred \(connect to`, notice: "4.4.1"},
 		{name: "14 success DSN", servers: good, args: []string{"-N", "success"}, pays: "success", want: sent, mails: 1, notice: "2.0.0"},
+		{name: "14 postsuper -r", servers: later, args: noDelay, super: [][]string{{"-r"}}, want: returns, notice: "5.7.30"},
+		{name: "14 hold and release", servers: later, args: noDelay, super: [][]string{{"-h"}, {"-H"}}, want: returns, notice: "5.7.30"},
+		{name: "14 content filter", servers: lax, header: "X-Filter: me\n", want: returns, notice: "5.7.30"},
 		{name: "14 double bounce", servers: lax, nullSender: true, want: returns},
 		{name: "15 local delivery", servers: nil, rcpt: "local@sender.test", want: `dsn=2.0.0, status=sent \(delivered to maildir\)`},
+		{name: "15 delivery to a command", servers: nil, rcpt: "u@piped.test", want: `dsn=2.0.0, status=sent \(delivered via piped service\)`},
 		{name: "16 REQUIRETLS and TLS-Required: No", servers: lax, header: "TLS-Required: No\n", want: returns, notice: "5.7.30"},
 		{name: "16 the same to a server that complies", servers: good, header: "TLS-Required: No\n", want: sent, mails: 1},
 		{name: "17 TLS-Required: No inside an attachment", servers: lax, want: returns, notice: "5.7.30",
@@ -123,7 +129,7 @@ func scenarios() []scenario {
 			want: refused("none?/!requiretls:nocertmatch", "5.7.10", asked+"my configured TLS security level 'none' disables certificate matching")},
 		{name: "20 transport nexthop is an address", servers: lax, rcpt: "u@literal.test", want: returns, notice: "5.7.30"},
 		{name: "21 restart between accept and delivery, server complies", args: noDelay, servers: []exchanger{{down: true, cert: "right", clear: offersTLS, secret: complies}}, stays: true, mails: 1, want: sent},
-		{name: "21 restart between accept and delivery, server does not", args: noDelay, servers: []exchanger{{down: true, cert: "right", clear: offersTLS, secret: "8BITMIME"}}, stays: true, want: returns, notice: "5.7.30"},
+		{name: "21 restart between accept and delivery, server does not", args: noDelay, servers: later, stays: true, want: returns, notice: "5.7.30"},
 		{name: "21 submitted while the system is stopped", servers: lax, stays: true, want: returns, notice: "5.7.30"},
 		{name: "22 qmgr kill -9, server complies", servers: good, stays: true, mails: 1, want: sent},
 		{name: "22 qmgr kill -9, server does not", servers: lax, stays: true, want: returns, notice: "5.7.30"},

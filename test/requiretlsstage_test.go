@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"os/user"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -69,7 +71,7 @@ func setStage(t *testing.T, list []scenario) *stage2K {
 		st.cases = append(st.cases, s)
 	}
 	names := dnstest.New(t, dnstest.Config{Zone: st.zone.String(), Authentic: st.signed})
-	st.Instance = harness.Start(t, harness.Options{Name: "sender", Domain: "sender.test", Users: st.users, DNS: names.Addr(), Params: st.params(t)})
+	st.Instance = harness.Start(t, harness.Options{Name: "sender", Domain: "sender.test", Users: st.users, DNS: names.Addr(), Params: st.params(t), Services: services(t)})
 	return st
 }
 
@@ -104,6 +106,26 @@ func (st *stage2K) exchanger(t *testing.T, s *staged, n int, e exchanger) {
 	}
 }
 
+// services are two commands that get messages: a content filter that submits them
+// again, and one that keeps them.
+func services(t *testing.T) []string {
+	bin, err := harness.Programs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := func(name, argv string) string {
+		return name + " unix - n n - - pipe flags=Rq user=" + me.Username + " null_sender= argv=/bin/sh -c {" + argv + "} sh $sender $recipient"
+	}
+	return []string{
+		service("filter", `sed /^X-Filter:/d | `+filepath.Join(bin, "sendmail")+` -G -i -f "$$1" -- "$$2"`),
+		service("piped", "grep -q ^Require-TLS-ESMTP:.yes"),
+	}
+}
+
 // params are main.cf.
 func (st *stage2K) params(t *testing.T) map[string]string {
 	own := st.authority.Issue(t, ca.Leaf{Names: []string{"sender.test"}})
@@ -123,7 +145,9 @@ func (st *stage2K) params(t *testing.T) map[string]string {
 		"smtpd_sender_restrictions":          "check_sender_access inline:{ " + st.prepended + " }",
 		"virtual_alias_domains":              "alias.test",
 		"virtual_alias_maps":                 "inline:{ " + st.alias + " }",
-		"transport_maps":                     "inline:{ { literal.test = smtp:[" + st.literal + "] } }",
+		"transport_maps":                     "inline:{ { literal.test = smtp:[" + st.literal + "] }, { piped.test = piped: } }",
+		"header_checks":                      "regexp:{ { /^X-Filter:/ FILTER filter:nowhere } }",
+		"export_environment":                 "MAIL_CONFIG",
 		"recipient_delimiter":                "+",
 		"smtpd_tls_security_level":           "may",
 		"smtpd_tls_chain_files":              ca.WriteChain(t, t.TempDir()+"/server.pem", own),
@@ -218,9 +242,9 @@ func (st *stage2K) overSMTP(ctx context.Context, t *testing.T, s *staged, to, me
 func (s *staged) delivery(ending string) string {
 	to := "u@" + s.domain
 	switch {
-	case strings.HasPrefix(s.name, "15"):
+	case s.name == "15 local delivery":
 		return `to=<local@sender\.test>, relay=virtual, .*` + ending
-	case strings.HasSuffix(s.rcpt, "@literal.test"):
+	case strings.HasSuffix(s.rcpt, "@literal.test"), strings.HasSuffix(s.rcpt, "@piped.test"):
 		to = s.rcpt
 	}
 	return "to=<" + regexp.QuoteMeta(to) + ">, .*" + ending
