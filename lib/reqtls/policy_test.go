@@ -57,6 +57,21 @@ func TestPolicyLevels(t *testing.T) {
 	}
 }
 
+// Warnings name the parameter that the policy is in (decision 7).
+func TestPolicyWarnsUnderItsOwnName(t *testing.T) {
+	for value, nexthop := range map[string]string{"nonsense": "a.example", "fail:x": "a.example", "inline:{{a=b}}": "\u200d.example"} {
+		for _, param := range []string{"smtp_requiretls_policy", "lmtp_requiretls_policy"} {
+			var warning string
+			p := Open(table.Env{Warnf: func(format string, args ...any) { warning += fmt.Sprintf(format, args...) }}, param, value)
+			p.Level(context.Background(), nexthop)
+			p.Close()
+			if !strings.HasPrefix(warning, param+": ") {
+				t.Errorf("%s = %s: warned %q", param, value, warning)
+			}
+		}
+	}
+}
+
 // What the default policy comes to: the own domain and addresses are spared.
 func TestDefaultPolicy(t *testing.T) {
 	c, err := config.FromMap(map[string]string{"mydomain": "bücher.example"})
