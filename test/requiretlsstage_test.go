@@ -71,7 +71,7 @@ func setStage(t *testing.T, list []scenario) *stage2K {
 		st.cases = append(st.cases, s)
 	}
 	names := dnstest.New(t, dnstest.Config{Zone: st.zone.String(), Authentic: st.signed})
-	st.Instance = harness.Start(t, harness.Options{Name: "sender", Domain: "sender.test", Users: st.users, DNS: names.Addr(), Params: st.params(t), Services: services(t)})
+	st.Instance = harness.Start(t, harness.Options{Name: "sender", Domain: "sender.test", Users: st.users, DNS: names.Addr(), Params: st.params(t), Services: commands(t)})
 	return st
 }
 
@@ -106,9 +106,9 @@ func (st *stage2K) exchanger(t *testing.T, s *staged, n int, e exchanger) {
 	}
 }
 
-// services are two commands that get messages: a content filter that submits them
+// commands are two services of pipe(8): a content filter that submits them
 // again, and one that keeps them.
-func services(t *testing.T) []string {
+func commands(t *testing.T) []string {
 	bin, err := harness.Programs()
 	if err != nil {
 		t.Fatal(err)
