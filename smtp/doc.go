@@ -174,6 +174,8 @@ Finding hosts:
   - smtp_mx_address_limit (5): addresses to try, 0 for all.
   - smtp_mx_session_limit (2): sessions per delivery that get past EHLO, 0 for no limit.
   - smtp_fallback_relay (empty): destinations to try after all others failed.
+  - soft_bounce (no): what would be returned goes on to the next host, and waits
+    after the last one.
   - smtp_tcp_port (smtp), lmtp_tcp_port (24): port when the next hop names none.
   - smtp_bind_address, smtp_bind_address6 (empty): local addresses to connect from.
   - inet_interfaces (all), proxy_interfaces (empty): addresses of this system, for
