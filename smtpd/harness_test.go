@@ -228,10 +228,10 @@ func tryRig(t testing.TB, values map[string]string) (*rig, error) {
 	r := &rig{t: t, cleanup: &fakeCleanup{}, log: logs, drain: make(chan struct{}),
 		dns: &fakeDNS{mx: map[string][]dns.MX{}, addrs: map[string][]netip.Addr{}, ptr: map[netip.Addr][]string{}, fail: map[string]error{}}}
 	r.srv = &server{
-		env:    &service.Env{Config: cfg, Stress: cfg, Log: log, ServiceName: "smtp", Program: "smtpd"},
+		env:    &service.Env{Config: cfg, Stress: cfg, Log: log, ServiceName: "smtp", Program: "smtpd", Tally: service.NewTally()},
 		normal: p, stress: p, now: func() time.Time { return time.Unix(1795378728, 319310000).UTC() },
 		dns: r.dns, hosts: hostNames{netip.MustParseAddr("127.0.0.1"): "localhost"},
-		resolver: rewriter.Resolve, openQueue: r.cleanup.open, clients: newClientCounts(),
+		resolver: rewriter.Resolve, openQueue: r.cleanup.open,
 		own: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, double: "double-bounce",
 		flushPath: t.TempDir() + "/flush", spoolDir: t.TempDir(),
 	}

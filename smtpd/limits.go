@@ -1,7 +1,6 @@
 package main
 
 import (
-	"net/netip"
 	"sync"
 	"time"
 
@@ -10,48 +9,21 @@ import (
 	"sealpost/lib/smtpio"
 )
 
-// clientCounts has what is counted per client, or per network of
-// smtpd_client_ipv4_prefix_length and its IPv6 twin. It does for this worker
-// what anvil(8) does in Postfix; rates over time would be further fields.
-type clientCounts struct {
-	mu     sync.Mutex
-	counts map[netip.Prefix]*clientCount
-}
-
-type clientCount struct {
-	connections int
-}
-
-func newClientCounts() *clientCounts {
-	return &clientCounts{counts: map[netip.Prefix]*clientCount{}}
-}
-
-// enter counts a connection and returns how many there are now.
-func (c *clientCounts) enter(group netip.Prefix) int {
-	if !group.IsValid() {
+// enter counts the connection and returns how many there are now from its client, or
+// from its network of smtpd_client_ipv4_prefix_length and its IPv6 twin. The count goes
+// on when another worker takes over. It does what anvil(8) does in Postfix.
+func (s *session) enter() int {
+	if !s.group.IsValid() {
 		return 0
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	n := c.counts[group]
-	if n == nil {
-		n = &clientCount{}
-		c.counts[group] = n
-	}
-	n.connections++
-	return n.connections
+	s.counted = s.group.String()
+	return s.srv.env.Tally.Add(s.counted, 1)
 }
 
-// leave forgets a connection that entered.
-func (c *clientCounts) leave(group netip.Prefix) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	n := c.counts[group]
-	if n == nil {
-		return
-	}
-	if n.connections--; n.connections <= 0 {
-		delete(c.counts, group)
+// leave forgets the connection if it entered.
+func (s *session) leave() {
+	if s.counted != "" {
+		s.srv.env.Tally.Add(s.counted, -1)
 	}
 }
 

@@ -36,12 +36,11 @@ type server struct {
 	flushPath string
 	spoolDir  string // of messages that wait for a filter
 
-	clients *clientCounts
-	drains  drains
-	space   diskSpace
-	own     []netip.Addr // addresses of this host
-	double  string       // double_bounce_sender
-	files   []string
+	drains drains
+	space  diskSpace
+	own    []netip.Addr // addresses of this host
+	double string       // double_bounce_sender
+	files  []string
 }
 
 // profile is a configuration with its tables: for normal times, or for stress.
@@ -75,7 +74,7 @@ var errOpenRelay = errors.New("in parameter smtpd_relay_restrictions or smtpd_re
 
 // newServer opens what the worker needs.
 func newServer(env *service.Env) (*server, error) {
-	srv := &server{env: env, now: time.Now, clients: newClientCounts(), spoolDir: spoolDir}
+	srv := &server{env: env, now: time.Now, spoolDir: spoolDir}
 	srv.space = diskSpace{dir: ".", now: time.Now, read: statfs}
 	tables := &opener{env: table.Env{Warnf: env.Log.Warnf}, lists: map[string]*table.List{}, maps: map[string]*table.Maps{}}
 	rewriter, err := rewrite.New(env.Config, tables.env)

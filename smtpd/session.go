@@ -54,8 +54,10 @@ type session struct {
 	errors int // since the last message
 	junk   int
 	counts [numCommands]commandCount
-	bareLF bool // a line ended in a bare LF
-	exempt bool // smtpd_forbid_bare_newline_exclusions names the client
+	// counted is the key in the Tally under which this session is counted.
+	counted string
+	bareLF  bool // a line ended in a bare LF
+	exempt  bool // smtpd_forbid_bare_newline_exclusions names the client
 
 	txn  *transaction // nil outside a transaction
 	quit bool
@@ -81,7 +83,7 @@ func (srv *server) serve(ctx context.Context, svc *service.Session) {
 	s.identify(ctx, svc)
 	stop := srv.drains.watch(svc.Drain, s.conn)
 	defer stop()
-	defer srv.clients.leave(s.group)
+	defer s.leave()
 	s.log.Log(maillog.Info, &maillog.Connect{Client: s.client.text})
 	if s.greet(ctx) {
 		s.end(s.converse(ctx, svc.Drain))
@@ -98,7 +100,7 @@ func (srv *server) serve(ctx context.Context, svc *service.Session) {
 func (s *session) greet(ctx context.Context) bool {
 	s.mayPose = s.matchHost(ctx, s.p.xclientHosts, "smtpd_authorized_xclient_hosts")
 	s.mayForward = s.matchHost(ctx, s.p.xforwardHosts, "smtpd_authorized_xforward_hosts")
-	if n := s.srv.clients.enter(s.group); s.tooMany(ctx, n) {
+	if n := s.enter(); s.tooMany(ctx, n) {
 		s.log.Warnf("Connection concurrency limit exceeded: %d from %s for service %s",
 			n, s.client.text, s.srv.env.ServiceName)
 		s.replyf("421 4.7.0 ", s.p.MyHostname, " Error: too many connections from ", s.client.text)

@@ -311,7 +311,7 @@ func TestXCLIENTAndConnectionCounts(t *testing.T) {
 		d.closed()
 		e.closed()
 	}
-	if n := len(r.srv.clients.counts); n != 0 {
+	if n := r.srv.env.Tally.Len(); n != 0 {
 		t.Errorf("%d clients are still counted", n)
 	}
 }

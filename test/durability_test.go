@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,8 +32,15 @@ const (
 	// killedLimit is default_destination_concurrency_limit: what virtual(8) can
 	// have in its hands at a time.
 	killedLimit = 20
-	// replaced is how long the place of a killed worker may be empty.
+	// replaced is how long the place of a killed worker may be empty. Most of it is
+	// the start of a process (20 ms on an idle machine) and the pause after a daemon
+	// died young several times in a row (250 ms).
 	replaced = time.Second
+	// starving is how many threads for each processor want to run when the machine is
+	// too busy with something else for a test of times; even then a daemon is replaced
+	// within replacedStarving.
+	starving         = 10
+	replacedStarving = 5 * replaced
 )
 
 // TestNoMailIsLostWhenDaemonsAreKilled is the promise of the queue: whatever is
@@ -69,7 +77,7 @@ func TestNoMailIsLostWhenDaemonsAreKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	load.verify(t, k)
-	k.checkGaps()
+	k.logGaps()
 	if n := mta.Log.Count("throttling"); n > 0 {
 		t.Errorf("%d times a killed worker was taken for one that cannot start", n)
 	}
@@ -259,21 +267,33 @@ func (k *killer) awaitReplacement(ctx context.Context, name string, victim int) 
 	default:
 		return
 	}
-	k.gaps = append(k.gaps, time.Since(start))
+	gap := time.Since(start)
+	k.gaps = append(k.gaps, gap)
+	if busy := runnable() / float64(runtime.NumCPU()); gap > replacedStarving || gap > replaced && busy < starving {
+		k.t.Errorf("%s was replaced after %v, want %v (threads that want to run: %.1f for each processor)", name, gap, replaced, busy)
+	}
 }
 
-// checkGaps allows for a machine that is busy with something else now and then.
-func (k *killer) checkGaps() {
+// runnable is how many threads of the machine want to run.
+func runnable() float64 {
+	text, err := os.ReadFile("/proc/loadavg")
+	if words := strings.Fields(string(text)); err == nil && len(words) > 3 {
+		running, _, _ := strings.Cut(words[3], "/")
+		if n, err := strconv.ParseFloat(running, 64); err == nil {
+			return n
+		}
+	}
+	return 0
+}
+
+// logGaps tells how long the places of killed daemons were empty.
+func (k *killer) logGaps() {
 	if len(k.gaps) == 0 {
 		return
 	}
 	slices.Sort(k.gaps)
-	most, slowest := k.gaps[len(k.gaps)*19/20], k.gaps[len(k.gaps)-1]
 	k.t.Logf("killed daemons were replaced after %v in the median, 19 of 20 within %v, all within %v",
-		k.gaps[len(k.gaps)/2], most, slowest)
-	if most > replaced || slowest > 5*replaced {
-		k.t.Errorf("want %v in 19 of 20 cases", replaced)
-	}
+		k.gaps[len(k.gaps)/2], k.gaps[len(k.gaps)*19/20], k.gaps[len(k.gaps)-1])
 }
 
 // shoot kills a process. Only who delivers, or knows what is being delivered,

@@ -97,3 +97,61 @@ func session(addr string, limit int) (sent int, bye bool, err error) {
 	}
 	return sent, false, nil
 }
+
+// TestConnectionsCountAcrossAReload: a client's connections to the SMTP server that
+// leaves count for the one that takes over, until they end.
+func TestConnectionsCountAcrossAReload(t *testing.T) {
+	mta := harness.Start(t, harness.Options{Name: "counted", Domain: "b.test", Users: []string{"user"}, Params: map[string]string{
+		"smtpd_client_connection_count_limit": "2", "smtpd_client_event_limit_exceptions": ""}})
+	ctx, cancel := context.WithTimeout(t.Context(), harness.Patience)
+	defer cancel()
+	var old []*smtpConn
+	for range 2 {
+		conn, err := dialSMTP(mta.SMTP())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if code, text := conn.command("MAIL FROM:<s@a.test>\r\n"); code != 250 { // it stays until its end
+			t.Fatalf("%d %s", code, text)
+		}
+		old = append(old, conn)
+	}
+	before := mta.Workers()["smtpd"]
+	if err := mta.Reload(ctx); err != nil {
+		t.Fatal(err)
+	}
+	var refused error
+	if err := harness.Poll(ctx, func() (bool, error) {
+		conn, err := dialSMTP(mta.SMTP())
+		if err == nil {
+			conn.Close()
+		}
+		refused = err
+		return len(mta.Workers()["smtpd"]) > len(before), nil // the successor serves
+	}); err != nil {
+		t.Fatal(err)
+	}
+	mark := mta.Log.Mark()
+	if _, refused = dialSMTP(mta.SMTP()); refused == nil || !strings.Contains(refused.Error(), "421 4.7.0 counted.test Error: too many connections from ") {
+		t.Errorf("third connection: %v", refused)
+	}
+	if _, err := mta.Log.Wait(ctx, mark, `Connection concurrency limit exceeded: 3 from localhost\[127\.0\.0\.1\] for service `); err != nil {
+		t.Error(err)
+	}
+	if code, text := old[0].command("QUIT\r\n"); code != 221 {
+		t.Errorf("%d %s", code, text)
+	}
+	if err := harness.Poll(ctx, func() (bool, error) {
+		conn, err := dialSMTP(mta.SMTP())
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil, nil
+	}); err != nil {
+		t.Errorf("after one of them ended: %v", err)
+	}
+	if code, text := old[1].command("RCPT TO:<user@b.test>\r\n"); code != 250 {
+		t.Errorf("the other goes on with %d %s", code, text)
+	}
+}

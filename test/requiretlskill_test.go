@@ -82,6 +82,7 @@ func TestNoRequestIsLostWhenDaemonsAreKilled(t *testing.T) {
 	}
 	commands := sink.checkRequests(t, asksForTLS)
 	t.Logf("%d messages accepted, %d arrived, %d MAIL commands; %d kills: %v", len(load.acked), len(got), commands, k.kills, k.victims)
+	k.logGaps()
 	if lost > 0 {
 		t.Errorf("%d messages were accepted and are lost", lost)
 	}

@@ -27,6 +27,7 @@ const controlTimeout = 10 * time.Second
 // The server greets, the client sends {request, level}, the server replies
 // {status, pid, program, service, sessions, max_sessions, draining, verbose,
 // uptime} and then {name, value} lists of the counters, in a list of lists (§1.3).
+// The request "counts" is answered with {key, count} lists (Tally).
 type control struct {
 	ln   *net.UnixListener
 	path string
@@ -150,6 +151,9 @@ func (p *process) serveControl(s *server, conn *net.UnixConn, started time.Time)
 	status := 0
 	switch request {
 	case ControlStatus:
+	case ControlCounts:
+		p.env.Tally.serve(conn)
+		return
 	case ControlVerbose:
 		if level < 0 || level > maxVerbose {
 			status = 1
@@ -169,7 +173,10 @@ func (p *process) serveControl(s *server, conn *net.UnixConn, started time.Time)
 const (
 	ControlStatus  = "status"  // level is ignored
 	ControlVerbose = "verbose" // level is the new verbosity, 0 to 9
-	maxVerbose     = 9
+	// ControlCounts is for a successor: {key, count} lists of the worker's Tally, for
+	// as long as the worker lives. level is ignored.
+	ControlCounts = "counts"
+	maxVerbose    = 9
 )
 
 // ErrControl: the worker refused a control request.

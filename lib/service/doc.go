@@ -58,6 +58,9 @@
 // to drain_timeout. The exit status is 0. If it leaves by its own decision it
 // tells a master of ours so (StatusLeaving), which starts the successor at once.
 //
+// What a leaving worker still serves counts for its successor: sessions for the limit
+// of the service, and what the worker itself limits (Env.Tally).
+//
 // A service of kind MultiClient (qmgr, pickup) must not run twice: its Run is
 // stopped at once and its requests have a second to end. SIGTERM makes any worker
 // leave at once.
@@ -65,5 +68,6 @@
 // # Control
 //
 // Each worker serves private/ctl/TRANSPORT.NAME (ControlPath): status, counters
-// (Env.Counters) and verbosity, for root and mail_owner. Control is the client.
+// (Env.Counters) and verbosity, for root and mail_owner. Control is the client. A
+// successor hears there what its predecessor still serves.
 package service

@@ -38,6 +38,9 @@ var daemons = map[string]Spec{
 		w.Files = []string{filepath.Join(env.Config.Dir(), "table")}
 		return w, nil
 	}},
+	"steady": {Program: "steady", Init: func(env *Env) (*Worker, error) {
+		return &Worker{Conn: func(ctx context.Context, s *Session) { steady(env, s) }}, nil
+	}},
 	"queue": {Program: "queue", Kind: MultiClient, NeedSingle: true, Init: func(env *Env) (*Worker, error) {
 		return &Worker{
 			Trigger: func(_ context.Context, codes []byte) { env.Log.Infof("codes %s", codes) },
@@ -89,6 +92,36 @@ func echo(env *Env, s *Session) {
 			return
 		}
 	}
+}
+
+// steady answers each line with the number of sessions over all workers. It does not
+// leave.
+func steady(env *Env, s *Session) {
+	env.Tally.Add("k", 1)
+	defer env.Tally.Add("k", -1)
+	for sc := bufio.NewScanner(s.Conn); sc.Scan(); {
+		fmt.Fprintf(s.Conn, "%d %d\n", os.Getpid(), env.Tally.Add("k", 0))
+	}
+}
+
+// listenOnce serves one connection with a reply.
+func listenOnce(t *testing.T, reply string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "s")
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	go func() {
+		conn, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		io.WriteString(conn, reply)
+		conn.Close()
+	}()
+	return path
 }
 
 // master is the part of master that a worker sees.

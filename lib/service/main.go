@@ -224,6 +224,9 @@ func (p *process) serve() error {
 		return p.serveStdin(s)
 	}
 	s.report(StatusTaken)
+	if p.ours && p.spec.Kind == SingleSession {
+		p.env.Tally.follow(ControlPath(p.opt.transport, p.opt.name))
+	}
 	if err := p.listen(s); err != nil {
 		return err
 	}

@@ -69,6 +69,7 @@ type server struct {
 	mu        sync.Mutex
 	room      sync.Cond
 	sessions  map[*Session]net.Conn // the connection as accepted
+	others    int                   // sessions of the predecessor
 	listeners []interface{ Close() error }
 	stopped   bool // no more accepts
 	panics    []time.Time
@@ -84,6 +85,7 @@ func newServer(ctx context.Context, env *Env, w *Worker) *server {
 		sessions: make(map[*Session]net.Conn), complain: limiter{every: 10 * time.Second},
 	}
 	s.room.L = &s.mu
+	env.Tally.changed = s.othersChanged
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	s.runCtx, s.stopRun = context.WithCancel(s.ctx)
 	s.lastBusy.Store(time.Now().Unix())
@@ -107,6 +109,26 @@ func (s *server) leave(r reason) {
 			return
 		case <-s.leaving:
 		}
+	}
+}
+
+// full reports that there is no room for a session: this worker's and its
+// predecessor's are as many as there may be. The caller holds mu.
+func (s *server) full() bool {
+	return s.limit > 0 && len(s.sessions)+s.others >= s.limit
+}
+
+// othersChanged is called when sessions of the predecessor have ended.
+func (s *server) othersChanged() {
+	n := s.env.Tally.others("")
+	s.mu.Lock()
+	wasFull := s.full()
+	s.others = n
+	isFull := s.full()
+	s.room.Broadcast()
+	s.mu.Unlock()
+	if wasFull != isFull {
+		s.reportRoom()
 	}
 }
 
@@ -190,7 +212,7 @@ func (s *server) acceptError(err error) bool {
 func (s *server) waitRoom() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for !s.stopped && s.limit > 0 && len(s.sessions) >= s.limit {
+	for !s.stopped && s.full() {
 		s.room.Wait()
 	}
 	return !s.stopped
@@ -202,13 +224,14 @@ func (s *server) start(conn net.Conn) {
 	sess := &Session{Conn: conn, Number: s.number.Add(1), Drain: s.env.drain}
 	sess.Log = s.env.Log.Session(sess.Number)
 	s.mu.Lock()
-	for !s.stopped && s.limit > 0 && len(s.sessions) >= s.limit {
+	for !s.stopped && s.full() {
 		s.room.Wait()
 	}
 	s.sessions[sess] = conn
-	full := s.limit > 0 && len(s.sessions) == s.limit
+	full := s.full()
 	s.running.Add(1)
 	s.mu.Unlock()
+	s.env.Tally.Add("", 1)
 	if full {
 		s.reportRoom()
 		s.stress.reached(s.limit)
@@ -223,7 +246,7 @@ func (s *server) reportRoom() {
 	s.reporting.Lock()
 	defer s.reporting.Unlock()
 	s.mu.Lock()
-	full := s.limit > 0 && len(s.sessions) >= s.limit
+	full := s.full()
 	stopped := s.stopped
 	s.mu.Unlock()
 	switch {
@@ -283,10 +306,11 @@ func (s *server) end(sess *Session) {
 		s.panicked(sess, p)
 	}
 	s.mu.Lock()
-	wasFull := s.limit > 0 && len(s.sessions) == s.limit
+	wasFull := s.full()
 	delete(s.sessions, sess)
 	s.room.Signal()
 	s.mu.Unlock()
+	s.env.Tally.Add("", -1)
 	s.lastBusy.Store(time.Now().Unix())
 	if wasFull {
 		s.reportRoom()

@@ -75,6 +75,7 @@ type Env struct {
 	Args      []string // with Spec.TakesArgs
 	Flow      *Flow    // flow control between cleanup and qmgr; nil without master
 	Counters  *Counters
+	Tally     *Tally // numbers that are limited over this worker and its predecessor
 	// Drain is closed when the worker is asked to leave; see Session.Drain.
 	Drain <-chan struct{}
 
@@ -108,6 +109,9 @@ func (e *Env) prepare() {
 	}
 	if e.Counters == nil {
 		e.Counters = NewCounters()
+	}
+	if e.Tally == nil {
+		e.Tally = NewTally()
 	}
 }
 
