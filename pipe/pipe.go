@@ -83,6 +83,7 @@ func (p *pipe) attempt(ctx context.Context, d *agent.Delivery) dsn.Status {
 	if d.Req.Flags&(mailproto.DeliverMTAVerify|mailproto.DeliverUserVerify) != 0 {
 		return dsn.Status{Code: dsn.Code200, Reason: "delivers to command: " + p.command}
 	}
+	d.ReadsContent()
 	l := &letter{attributes: p.attributes, req: d.Req, file: d.File, now: p.now()}
 	if p.flags.deliveredTo {
 		again, err := l.loops()
