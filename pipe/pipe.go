@@ -49,8 +49,14 @@ func initPipe(env *service.Env) (agent.DeliverFunc, []string, error) {
 	if p.id, err = a.credentials(system, set.MailOwner, self()); err != nil {
 		return nil, nil, fmt.Errorf("master.cf: service %s: %w", env.ServiceName, err)
 	}
+	// A reload is no reason to kill a command that has its message already: it may
+	// have delivered, and would get the message again.
+	env.DrainTimeout = max(env.DrainTimeout, p.limit+afterCommand)
 	return p.deliver, nil, nil
 }
+
+// afterCommand is the time to record what became of a message.
+const afterCommand = 30 * time.Second
 
 // deliver runs the command once for all recipients of the request: they share
 // what becomes of it.

@@ -5,15 +5,18 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/user"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"sealpost/lib/agent"
+	"sealpost/lib/config"
 	"sealpost/lib/dsn"
 	"sealpost/lib/maillog"
 	"sealpost/lib/mailproto"
+	"sealpost/lib/service"
 )
 
 // actEnv makes the test binary be the command.
@@ -120,6 +123,46 @@ func TestAttempt(t *testing.T) {
 				t.Errorf("log %q, want %q", text, c.warned)
 			}
 		})
+	}
+}
+
+func TestStart(t *testing.T) {
+	who := "nobody" // as root; otherwise only the user of this process will do
+	if os.Geteuid() != 0 {
+		me, err := user.Current()
+		if err != nil {
+			t.Skip("SKIP: the user who runs this test has no name")
+		}
+		who = me.Username
+	}
+	owner := who
+	if os.Geteuid() == 0 {
+		owner = "daemon"
+	}
+	c, err := config.FromMap(map[string]string{"myhostname": "mx.example", "mail_owner": owner, "drain_timeout": "60s",
+		"long_time_limit": "1h", "short_time_limit": "1s"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, w := range map[string]struct {
+		args  []string
+		drain time.Duration
+		err   string
+	}{
+		"long":   {[]string{"user=" + who, "argv=/bin/true"}, time.Hour + afterCommand, ""},
+		"short":  {[]string{"user=" + who, "argv=/bin/true"}, time.Minute, ""},
+		"preset": {[]string{"user=" + who, "argv=/bin/true"}, 1000*time.Second + afterCommand, ""},
+		"wrong":  {[]string{"user=" + who}, time.Minute, "master.cf: service wrong: missing argv="},
+		"who":    {[]string{"user=no-such-user", "argv=/bin/true"}, time.Minute, "master.cf: service who: user=no-such-user: "},
+	} {
+		env := &service.Env{Config: c, ServiceName: name, Args: w.args, DrainTimeout: time.Minute}
+		_, _, err := initPipe(env)
+		if (err == nil) != (w.err == "") || !strings.Contains(fmt.Sprint(err), w.err) && w.err != "" {
+			t.Errorf("%s: %v, want %q", name, err, w.err)
+		}
+		if env.DrainTimeout != w.drain {
+			t.Errorf("%s: may drain for %v, want %v", name, env.DrainTimeout, w.drain)
+		}
 	}
 }
 
