@@ -1,0 +1,129 @@
+package test
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"sealpost/test/harness"
+)
+
+// slowCommand says who it is, and delivers when it is told to.
+const slowCommand = `#!/bin/sh
+cat >/dev/null
+echo $$ >DIR/begun.tmp && mv DIR/begun.tmp DIR/begun
+cat DIR/go >/dev/null
+echo >>DIR/delivered
+`
+
+// startSlow prepares a system whose mail for out.test goes to slowCommand.
+func startSlow(t *testing.T) *filtering {
+	f := newFiltering(t, startStrictSink(t))
+	script := f.file("slow", strings.ReplaceAll(slowCommand, "DIR", f.dir), 0o755)
+	if err := unix.Mkfifo(filepath.Join(f.dir, "go"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.Services = append(f.Services, "slow unix - n n - - pipe "+f.places.Replace("user=filter")+" argv="+script)
+	f.Params["transport_maps"] = "inline:{{out.test=slow:}}"
+	f.apply()
+	return f
+}
+
+// begun waits for the command and returns its process id.
+func (f *filtering) begun() int {
+	f.t.Helper()
+	path := filepath.Join(f.dir, "begun")
+	var text []byte
+	err := harness.Poll(f.ctx, func() (bool, error) {
+		var err error
+		text, err = os.ReadFile(path)
+		return err == nil, nil
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	os.Remove(path)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return pid
+}
+
+// goOn lets the command deliver.
+func (f *filtering) goOn() {
+	f.t.Helper()
+	if err := os.WriteFile(filepath.Join(f.dir, "go"), []byte("go"), 0); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *filtering) delivered() int {
+	text, _ := os.ReadFile(filepath.Join(f.dir, "delivered"))
+	return len(text)
+}
+
+// TestReloadLetsACommandFinish: what it has begun it ends, once.
+func TestReloadLetsACommandFinish(t *testing.T) {
+	f := startSlow(t)
+	f.send(false, "alice@mail.test", "user@out.test", "Subject: x\n\ny\n")
+	f.begun()
+	if err := f.Reloaded(f.ctx); err != nil {
+		t.Fatal(err)
+	}
+	f.goOn()
+	f.log(`to=<user@out.test>, relay=slow, .*status=sent \(delivered via slow service\)`)
+	if n := f.delivered(); n != 1 {
+		t.Errorf("delivered %d times", n)
+	}
+}
+
+// TestStopEndsACommand: nothing is left of it, and its message waits in the queue.
+func TestStopEndsACommand(t *testing.T) {
+	f := startSlow(t)
+	f.send(false, "alice@mail.test", "user@out.test", "Subject: x\n\ny\n")
+	command, err := unix.PidfdOpen(f.begun(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(command)
+	if err := f.Stop(f.ctx); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(command), Events: unix.POLLIN}}, 30_000); n != 1 {
+		t.Fatalf("the command is still there: %v", err)
+	}
+	if n := f.delivered(); n != 0 {
+		t.Errorf("delivered %d times by a command that was ended", n)
+	}
+	if len(f.Queue()) == 0 {
+		t.Error("the message is gone")
+	}
+	f.apply()
+	f.begun()
+	f.goOn()
+	f.log(`to=<user@out.test>, relay=slow, .*status=sent \(delivered via slow service\)`)
+	if n := f.delivered(); n != 1 {
+		t.Errorf("delivered %d times", n)
+	}
+	if err := f.WaitEmpty(f.ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCommandTimeLimit: the limit of the service, not the general one.
+func TestCommandTimeLimit(t *testing.T) {
+	f := startSlow(t)
+	f.set("slow_time_limit", "1s")
+	f.apply()
+	f.send(false, "alice@mail.test", "user@out.test", "Subject: x\n\ny\n")
+	f.log(`to=<user@out.test>, relay=slow, .*dsn=5.3.0, status=bounced \(Command time limit exceeded: ".*/slow"\)`)
+	if bounce := f.mail("alice", 1)[0]; !strings.Contains(bounce, "Command time limit exceeded") {
+		t.Errorf("the notification does not say why:\n%s", bounce)
+	}
+	f.quiet("")
+}
