@@ -197,6 +197,8 @@ The conversation:
   - smtp_generic_maps (empty): replacements of sender and recipient addresses.
   - disable_mime_output_conversion (no): send 8-bit text to every server.
   - smtp_address_verify_target (rcpt): stage at which an address probe ends.
+  - smtp_delivery_status_filter ($default_delivery_status_filter): tables that change
+    status code and text of an outcome.
   - lmtp_assume_final (no): LMTP servers without DSN deliver finally.
 
 Time limits:

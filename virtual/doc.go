@@ -64,6 +64,8 @@ the mail system, and the two tables are not used.
   - virtual_mailbox_lock (see postconf -d): locks for mbox files: fcntl, flock, dotlock.
   - virtual_mailbox_limit (51200000): greatest size in bytes of an mbox file or of
     one Maildir message; 0 for no limit.
+  - virtual_delivery_status_filter ($default_delivery_status_filter): tables that
+    change status code and text of an outcome.
   - deliver_lock_attempts (20), deliver_lock_delay (1s): how often, and how long
     apart, a locked mbox file is tried.
 
