@@ -32,14 +32,26 @@ func TestScriptFilterOfTheGuide(t *testing.T) {
 
 	f.send(false, "alice@mail.test", "bob@mail.test", "Subject: a lottery\n\nx\n")
 	bounce := f.mail("alice", 1)[0]
-	if !strings.Contains(bounce, "message content rejected") || !strings.Contains(bounce, "Status: 5.7.1") {
-		t.Errorf("the notification does not say why:\n%s", bounce)
+	for _, want := range []string{"<bob@mail.test>: message content rejected", "\nStatus: 5.7.1\n", "\nDiagnostic-Code: x-unix; message content rejected"} {
+		if !strings.Contains(bounce, want) {
+			t.Errorf("the notification lacks %q:\n%s", want, bounce)
+		}
 	}
 	f.log(`to=<bob@mail.test>, relay=scan, .*dsn=5.7.1, status=bounced \(message content rejected \)$`)
 
 	f.send(false, "", "bob@mail.test", "Subject: no sender\n\nx\n")
-	if text := f.mail("bob", 2)[1]; !strings.Contains(text, "Return-Path: <>\n") {
+	if text := strings.Join(f.mail("bob", 2), ""); !strings.Contains(text, "Return-Path: <>\n") {
 		t.Errorf("a message without sender came as:\n%s", text)
+	}
+
+	// Addresses are arguments, whatever is in them.
+	const hostile = `"$(touch pwned) ';x\" -oX |y"@mail.test`
+	f.send(false, hostile, "bob@mail.test", "Subject: hostile\n\nx\n")
+	if text := strings.Join(f.mail("bob", 3), ""); !strings.Contains(text, "Return-Path: <"+hostile+">\n") {
+		t.Errorf("the sender %s came as:\n%s", hostile, text)
+	}
+	if _, err := os.Stat(filepath.Join(f.dir, "pwned")); err == nil {
+		t.Error("an address was run as a command")
 	}
 
 	// A request for REQUIRETLS comes back out of the script, once in the header.

@@ -52,7 +52,7 @@ type ID struct{ UID, GID int }
 type Command struct {
 	Argv   []string
 	Env    []string      // NAME=VALUE; nothing else is handed on
-	Dir    string        // working directory, entered as the user; empty: ours
+	Dir    string        // working directory, entered as the user; empty: ours, or Chroot
 	Chroot string        // root directory, entered before anything else; empty: ours
 	User   *ID           // nil: the user of this process
 	Limit  time.Duration // after which the command is killed
@@ -87,8 +87,10 @@ func (c *Command) Run(ctx context.Context, message func(io.Writer) error) (Resul
 		p.kill()
 	}
 	p.wait()
-	killed := !stop()
+	stopped := stop()
 	state := p.reap()
+	// One that ended by itself at the last moment was not killed.
+	killed := !stopped && state.Signaled() && state.Signal() == syscall.SIGKILL
 	p.out.SetReadDeadline(time.Unix(1, 0))
 	<-collected
 	p.drain()
@@ -133,7 +135,7 @@ func (c *Command) start() (*process, error) {
 	}
 	defer outW.Close()
 	p := &process{in: inW, out: outR, cmd: &exec.Cmd{
-		Path: path, Args: c.Argv, Env: c.Env, Dir: c.Dir,
+		Path: path, Args: c.Argv, Env: c.Env, Dir: c.dir(),
 		Stdin: inR, Stdout: outW, Stderr: outW,
 		SysProcAttr: &syscall.SysProcAttr{Setpgid: true, Chroot: c.Chroot},
 	}}
@@ -149,6 +151,14 @@ func (c *Command) start() (*process, error) {
 		return nil, c.explain(err)
 	}
 	return p, nil
+}
+
+// dir is the working directory. One in another root never begins outside of it.
+func (c *Command) dir() string {
+	if c.Chroot != "" {
+		return filepath.Join("/", c.Dir)
+	}
+	return c.Dir
 }
 
 // explain says which of the steps before the command failed: all of them give

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
@@ -259,6 +260,50 @@ func TestAsAnotherUser(t *testing.T) {
 	if want := "uid=4711 gid=4712 groups=4712 "; err != nil || got.Output != want {
 		t.Errorf("%q, %v, want %q", got.Output, err, want)
 	}
+}
+
+func TestInAnotherRoot(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("SKIP: needs root to change the root directory")
+	}
+	root := t.TempDir()
+	for dir := root; dir != "/" && dir != os.TempDir(); dir = filepath.Dir(dir) {
+		os.Chmod(dir, 0o755)
+	}
+	if err := os.Mkdir(root+"/sub", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(exe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(root+"/program", program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]string{"": "wd=/ ", "/sub": "wd=/sub ", "sub": "wd=/sub "} {
+		c := &Command{Argv: []string{"/program", "facts"}, Env: []string{actEnv}, Chroot: root, Dir: dir, User: &ID{4711, 4712}, Limit: time.Minute}
+		got, err := c.Run(t.Context(), text(""))
+		if errors.Is(err, ErrStart) && !static(exe) {
+			t.Skip("SKIP: the test program needs libraries; run it with CGO_ENABLED=0")
+		}
+		if err != nil || !strings.HasPrefix(got.Output, want) {
+			t.Errorf("directory %q: %q, %v, want %q", dir, got.Output, err, want)
+		}
+	}
+}
+
+// static tells whether a program needs no loader.
+func static(path string) bool {
+	f, err := elf.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return f.Section(".interp") == nil
 }
 
 // TestStatus: exit statuses, texts and codes as Debian's pipe(8) has them.
