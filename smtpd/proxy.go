@@ -94,10 +94,13 @@ func (p *proxied) recipient(line string) error {
 		p.rcpts = append(p.rcpts, line)
 		return nil
 	case p.err != nil:
-		return p.err
+		return errGone
 	}
 	return p.keep(p.conn.Command(line))
 }
+
+// errGone: the connection broke before, and the log says why.
+var errGone = errors.New("the connection to the filter is gone")
 
 // keep remembers an error after which the connection is of no use.
 func (p *proxied) keep(err error) error {
@@ -115,7 +118,7 @@ func (p *proxied) begin(dir string) (err error) {
 		p.spool, err = newSpool(dir)
 		return err
 	case p.err != nil:
-		return p.err
+		return errGone
 	}
 	return p.data()
 }
@@ -245,7 +248,9 @@ func (s *session) proxyRcpt(ctx context.Context, to path) outcome {
 // proxyFailed answers a command that the filter did not take, in its words, or that
 // could not be passed on to it, in ours.
 func (s *session) proxyFailed(err error) outcome {
-	s.log.Warnf("%v", err)
+	if !errors.Is(err, errGone) {
+		s.log.Warnf("%v", err)
+	}
 	s.startRequest(0)
 	reply, ok := clientReply(err)
 	if !ok {

@@ -77,7 +77,7 @@ func main() {
 	}
 	for _, s := range slices.Concat(submitScenarios, relayScenarios, queueScenarios, mixedScenarios, logScenarios,
 		configScenarios, tlsScenarios, tlsOutScenarios, stsScenarios, databaseScenarios, saslScenarios, tableScenarios, policyScenarios, goSMTPScenarios, postsuperScenarios,
-		pipeScenarios) {
+		pipeScenarios, proxyScenarios) {
 		if match.MatchString(s.name) && ctx.Err() == nil {
 			r.run(ctx, s)
 		}

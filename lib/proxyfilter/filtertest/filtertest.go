@@ -23,6 +23,7 @@ type Filter struct {
 	mu    sync.Mutex
 	on    map[string]string
 	conns []*strings.Builder // what each connection was told
+	open  int
 }
 
 // Start listens on a loopback port, or with network unix on a socket.
@@ -36,10 +37,15 @@ func Start(t testing.TB, network string, script map[string]string) *Filter {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &Filter{ln: ln, on: map[string]string{"BANNER": "220 filter ESMTP", "EHLO": "250-filter|250-XFORWARD NAME ADDR|250 8BITMIME", "DATA": "354 go"}}
-	for k, v := range script {
-		f.on[k] = v
-	}
+	f := New(ln, script)
+	t.Cleanup(func() { f.Seen() })
+	return f
+}
+
+// New answers on a listener; Seen ends it.
+func New(ln net.Listener, script map[string]string) *Filter {
+	f := &Filter{ln: ln}
+	f.Restart(script)
 	f.wg.Go(func() {
 		for {
 			c, err := ln.Accept()
@@ -49,12 +55,29 @@ func Start(t testing.TB, network string, script map[string]string) *Filter {
 			heard := &strings.Builder{}
 			f.mu.Lock()
 			f.conns = append(f.conns, heard)
+			f.open++
 			f.mu.Unlock()
-			f.wg.Go(func() { defer c.Close(); f.talk(c, heard) })
+			f.wg.Go(func() {
+				f.talk(c, heard)
+				c.Close()
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				f.open--
+			})
 		}
 	})
-	t.Cleanup(func() { ln.Close(); f.wg.Wait() })
 	return f
+}
+
+// Restart takes another script, and forgets what was told before.
+func (f *Filter) Restart(script map[string]string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.conns = nil
+	f.on = map[string]string{"BANNER": "220 filter ESMTP", "EHLO": "250-filter|250-XFORWARD NAME ADDR|250 8BITMIME", "DATA": "354 go"}
+	for k, v := range script {
+		f.on[k] = v
+	}
 }
 
 // Spec is the filter as smtpd_proxy_filter names it.
@@ -68,18 +91,18 @@ func (f *Filter) Spec() string {
 // Close stops listening; conversations go on.
 func (f *Filter) Close() { f.ln.Close() }
 
-// Script changes the script.
-func (f *Filter) Script(key, reply string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.on[key] = reply
-}
-
 // Conns is the number of connections so far.
 func (f *Filter) Conns() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.conns)
+}
+
+// Open is the number of connections that are open.
+func (f *Filter) Open() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.open
 }
 
 // Told is what came so far, with line endings, one connection after the other; "EOF"
