@@ -54,7 +54,7 @@ func kinds() []kind {
 		{name: "REQUIRETLS before TLS only", cert: "right", clear: clearExt + " REQUIRETLS", secret: "PIPELINING DSN"},
 		{name: "REQUIRETLS injected", cert: "right", clear: clearExt, secret: "PIPELINING DSN",
 			on: says("STARTTLS", "220 go|250-mx.test|250-REQUIRETLS|250 DSN")},
-		{name: "hangs up at STARTTLS", clear: clearExt, on: map[string]string{"STARTTLS": "!close", "MAIL": "!close"}, lost: "sending STARTTLS", lostInTheClear: "sending MAIL FROM"},
+		{name: "hangs up at STARTTLS", clear: clearExt, on: map[string]string{"STARTTLS": "!close", "MAIL": "!close"}, lost: "receiving the STARTTLS response", lostInTheClear: "sending MAIL FROM"},
 		{name: "hangs up at EHLO under TLS", cert: "right", clear: clearExt, inside: says("EHLO", "!close"), lost: "performing the EHLO handshake"},
 	}
 }

@@ -160,7 +160,7 @@ func (s *Session) Hello(log *maillog.Logger) *Failure {
 func (s *Session) StartTLS() (agreed bool, f *Failure) {
 	if err := s.Command("STARTTLS", s.set.StartTLSTimeout, nil); err != nil {
 		s.Broken = true
-		return false, Broke(s.Host, err, "sending STARTTLS")
+		return false, Broke(s.Host, err, "receiving the STARTTLS response")
 	}
 	s.Broken = s.Reply.Code == 421
 	return s.Reply.Class() == 2, nil
