@@ -7,6 +7,7 @@ import (
 
 	"sealpost/lib/maillog"
 	"sealpost/lib/mailproto"
+	"sealpost/lib/sendopts"
 )
 
 // TestRequireTLSHeaders: what the two headers say, in whatever form; what is written
@@ -109,5 +110,34 @@ func TestRequireTLSHeaders(t *testing.T) {
 				t.Errorf("log %q, want %q", log, tt.log)
 			}
 		})
+	}
+}
+
+// TestReturnedByCleanup: a message that cleanup returns itself is returned with its
+// request, wherever in the header that is (requiretls.md §3.6).
+func TestReturnedByCleanup(t *testing.T) {
+	const request = "Require-TLS-ESMTP: yes\n"
+	for name, tt := range map[string]struct {
+		set     map[string]string
+		message string
+	}{
+		"too many hops":      {nil, strings.Repeat("Received: x\n", 51) + request + "\nx\n"},
+		"header_checks":      {map[string]string{"header_checks": "regexp:{{/^X-Bad/ REJECT no}}"}, "X-Bad: 1\n" + request + "\nx\n"},
+		"message_size_limit": {map[string]string{"message_size_limit": "2000"}, request + "\n" + strings.Repeat(strings.Repeat("x", 70)+"\n", 100)},
+	} {
+		h := newHouse(t, t.TempDir(), tt.set)
+		h.submit(t, checkFlags|mailproto.CleanupBounce, tt.message)
+		found := false
+		for _, r := range h.sent {
+			if r.Command == mailproto.BounceFlush {
+				found = true
+				if !r.SendOpts.Has(sendopts.RequireTLSESMTP) {
+					t.Errorf("%s: returned with options %v", name, r.SendOpts)
+				}
+			}
+		}
+		if !found {
+			t.Errorf("%s: not returned: %+v", name, h.sent)
+		}
 	}
 }
