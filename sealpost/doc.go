@@ -55,7 +55,8 @@ of Postfix, which log readers know.
     print for each domain what became of messages whose senders asked for REQUIRETLS:
     delivered as asked (requiretls), without a certificate that matches (nocertmatch),
     without an MX record that is authentic (nosecuremx), to a server without REQUIRETLS
-    (none), without TLS (nostarttls), or not delivered, and why. Each attempt counts.
+    (none), without TLS (nostarttls), or not delivered, and why. Each attempt counts, and
+    what probes (sendmail -bv) found as if it had been delivered.
     Logs of Postfix 3.12 are read too. -j: as JSON.
 
 # OPTIONS

@@ -35,7 +35,7 @@ func (r *surveyRow) count(d logread.Delivery) {
 	level, request, _ := d.Slots()
 	r.Deliveries++
 	switch {
-	case d.Status != "sent":
+	case d.Status != "sent" && d.Status != "deliverable": // what a probe found
 		_, what, _ := strings.Cut(d.TLS, "/")
 		if r.Failed == nil {
 			r.Failed = map[string]int{}

@@ -21,6 +21,8 @@ func surveyLog() string {
 		{"a.test", "may/requiretls:none", "2.0.0", "sent"}, {"a.test", "may:none/requiretls:none", "2.0.0", "sent"},
 		{"a.test", "dane/!requiretls:none", "5.7.30", "bounced"}, {"a.test", "dane?/requiretls?", "4.4.1", "deferred"}, {"a.test", "dane?/requiretls?", "4.4.1", "deferred"},
 		{"b.test", "!may/!requiretls:nostarttls", "5.7.30", "bounced"}, {"c.test", "may", "2.0.0", "sent"},
+		// of probes
+		{"d.test", "secure/requiretls", "2.1.5", "deliverable"}, {"d.test", "secure/!requiretls:none", "5.7.30", "undeliverable"},
 	} {
 		b.WriteString(surveyLine(l[0], l[1], l[2], l[3]))
 	}
@@ -32,6 +34,8 @@ func TestSurvey(t *testing.T) {
 a.test                                  9          2           1          1      1          1       3
     !requiretls:none bounced: 1
     requiretls? deferred: 2
+d.test                                  2          1           0          0      0          0       1
+    !requiretls:none undeliverable: 1
 b.test                                  1          0           0          0      0          0       1
     !requiretls:nostarttls bounced: 1
 `
@@ -53,7 +57,7 @@ b.test                                  1          0           0          0     
 	if err := json.Unmarshal([]byte(out.String()), &rows); err != nil {
 		t.Fatal(err)
 	}
-	if len(rows) != 2 || rows[0].Domain != "a.test" || rows[0].RequireTLS != 4 || rows[0].Failed["!requiretls:none bounced"] != 2 || rows[1].Failed["!requiretls:nostarttls bounced"] != 2 {
+	if len(rows) != 3 || rows[0].Domain != "a.test" || rows[0].RequireTLS != 4 || rows[0].Failed["!requiretls:none bounced"] != 2 || rows[2].Failed["!requiretls:nostarttls bounced"] != 2 {
 		t.Errorf("rows %+v", rows)
 	}
 }
