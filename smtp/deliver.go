@@ -234,7 +234,7 @@ func (w *walk) sessionsLeft() bool {
 // host tries one host: over an idle connection when there is one, else over a
 // new one. last: no other host is left; lastDest: no other destination is left.
 func (w *walk) host(ctx context.Context, dest route.Destination, h route.Host, caching caching, last, lastDest bool) {
-	p, f := w.decide(ctx, dest, h)
+	p, f := w.decide(ctx, dest, h, false)
 	if f != nil {
 		w.last = f
 		return

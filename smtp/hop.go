@@ -20,6 +20,7 @@ import (
 type hostPlan struct {
 	hop.Hop
 	dest route.Destination
+	idle bool // asked for an idle connection to the host
 }
 
 // status is the tls= field: a slot for the TLS level and one for the request
@@ -65,10 +66,10 @@ func (w *walk) tlsRequiredNo() bool {
 		!(w.set.requireTLS && o.Has(sendopts.RequireTLSESMTP))
 }
 
-// decide is what can be said before a connection is made. A failure means that the
-// host is passed over.
-func (w *walk) decide(ctx context.Context, dest route.Destination, h route.Host) (*hostPlan, *smtpclient.Failure) {
-	p := &hostPlan{dest: dest, Hop: hop.Hop{Host: h, Engine: w.engine, Log: w.log, MayRetry: w.mayRetryPlain(),
+// decide is what can be said before a connection is made, or before an idle one is
+// used. A failure means that the host is passed over.
+func (w *walk) decide(ctx context.Context, dest route.Destination, h route.Host, idle bool) (*hostPlan, *smtpclient.Failure) {
+	p := &hostPlan{dest: dest, idle: idle, Hop: hop.Hop{Host: h, Engine: w.engine, Log: w.log, MayRetry: w.mayRetryPlain(),
 		Level: w.level, Nexthop: dest.Host}}
 	p.OnNote = func(text string) { w.log.Infof("%s: %s", w.req.QueueID, text) }
 	w.status = status{tlspolicy.Unknown(), reqtls.Undecided(w.level)}
@@ -97,11 +98,14 @@ func (w *walk) decide(ctx context.Context, dest route.Destination, h route.Host)
 // passOver is a host that no connection is made to. The warning tells the
 // administrator, whose configuration is the reason.
 func (w *walk) passOver(p *hostPlan, st dsn.Status, why string, throttle bool) *smtpclient.Failure {
-	if p.Host.Unix != "" {
-		w.log.Warnf("TLS policy lookup error for %s/%s: %s", w.set.myHostname, p.Host.Unix, why)
-	} else {
-		w.log.Warnf("TLS policy lookup for %s/%s: %s", p.dest.Plain, p.Host.Name, why)
+	what, from, to := "lookup", p.dest.Plain, p.Host.Name
+	if p.idle {
+		what = "lookup error"
 	}
+	if p.Host.Unix != "" {
+		what, from, to = "lookup error", w.set.myHostname, p.Host.Unix
+	}
+	w.log.Warnf("TLS policy %s for %s/%s: %s", what, from, to, why)
 	return &smtpclient.Failure{Scope: smtpclient.Site, Throttle: throttle, Status: st}
 }
 

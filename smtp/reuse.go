@@ -18,7 +18,7 @@ func (w *walk) reuseDestination(ctx context.Context, dest route.Destination, cac
 			p, known := hops[s.Host.Endpoint()]
 			if !known {
 				var f *smtpclient.Failure
-				if p, f = w.decide(ctx, dest, s.Host); f != nil {
+				if p, f = w.decide(ctx, dest, s.Host, true); f != nil {
 					p = nil
 				}
 				hops[s.Host.Endpoint()] = p

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -91,6 +92,24 @@ func TestTLSConnectionIsUsedAgain(t *testing.T) {
 				t.Errorf("log of the second message: %s", log)
 			}
 		})
+	}
+}
+
+// A policy that fails for a host with an idle connection is told apart from one that
+// fails before a connection is made (requiretls.md §6.3).
+func TestPolicyFailsForIdleConnection(t *testing.T) {
+	x := newSecure(t)
+	good := map[string]string{"smtp_tls_security_level": "encrypt"}
+	bad := map[string]string{"smtp_tls_security_level": "dane-only", "smtp_dns_support_level": "enabled"}
+	conns, field, log := reuse(t, x, "right", good, bad, 0)
+	log = regexp.MustCompile(`b\.test:\d+`).ReplaceAllString(log, "b.test:PORT")
+	for _, what := range []string{"lookup error", "lookup"} {
+		if line := "warning: TLS policy " + what + " for b.test:PORT/mx.b.test: client TLS configuration problem"; !strings.Contains(log, line) {
+			t.Errorf("the log lacks %q:\n%s", line, log)
+		}
+	}
+	if conns != 1 || field != "unknown?" {
+		t.Errorf("%d connections, tls=%s", conns, field)
 	}
 }
 
