@@ -145,7 +145,7 @@ func (f *finger) host(ctx context.Context, dest route.Destination, h route.Host)
 
 // policy is what smtp(8) would ask of the host.
 func (f *finger) policy(ctx context.Context, dest route.Destination, h route.Host) (*tlspolicy.Policy, error) {
-	site := hop.Site(dest, h, f.myHostname)
+	site := tlspolicy.SiteOf(dest, h, f.myHostname)
 	policy, err := f.source.Lookup(ctx, site)
 	if err == nil && !f.levelSet && !policy.Level.MatchesCertificate() {
 		reason := policy.Reason

@@ -53,7 +53,7 @@ type policies interface {
 
 // site is the destination and the host as the policy is asked for them.
 func (w *walk) site(dest route.Destination, h route.Host) tlspolicy.Site {
-	site := hop.Site(dest, h, w.set.myHostname)
+	site := tlspolicy.SiteOf(dest, h, w.set.myHostname)
 	site.TLSRequiredNo = w.tlsRequiredNo()
 	return site
 }

@@ -9,10 +9,10 @@ import (
 	"testing"
 
 	"sealpost/lib/dns/dnstest"
-	"sealpost/lib/hop"
 	"sealpost/lib/mailproto"
 	"sealpost/lib/route"
 	"sealpost/lib/sendopts"
+	"sealpost/lib/tlspolicy"
 	"sealpost/test/ca"
 )
 
@@ -281,7 +281,7 @@ func TestGuardBeforeMail(t *testing.T) {
 	f.run(t, cachingRequest(s.nexthop()))
 	open := f.cache.byKey["endp\n"+s.addr()][0]
 	g := newFixture(t, "smtp", map[string]string{"smtp_tls_security_level": "encrypt"}, nil)
-	policy, err := g.tls.Lookup(t.Context(), hop.Site(route.Destination{Plain: s.nexthop(), Host: "127.0.0.1"}, open.Host, "client.test"))
+	policy, err := g.tls.Lookup(t.Context(), tlspolicy.SiteOf(route.Destination{Plain: s.nexthop(), Host: "127.0.0.1"}, open.Host, "client.test"))
 	if err != nil {
 		t.Fatal(err)
 	}

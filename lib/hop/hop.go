@@ -16,7 +16,6 @@ import (
 	"net"
 
 	"sealpost/lib/dsn"
-	"sealpost/lib/idn"
 	"sealpost/lib/maillog"
 	"sealpost/lib/reqtls"
 	"sealpost/lib/route"
@@ -57,22 +56,6 @@ type Hop struct {
 	OnSecured func(tlsconn.Facts) // a handshake is done
 	OnInject  func(bytes int)     // the server said more in the clear before it
 	OnNote    func(text string)   // what the request and the host do not agree about
-}
-
-// Site is a destination and one of its hosts as a policy is asked for them. A Unix
-// socket is on this system, whose name is myhostname.
-func Site(dest route.Destination, h route.Host, myhostname string) tlspolicy.Site {
-	if h.Unix != "" {
-		return tlspolicy.Site{Nexthop: h.Unix, Domain: myhostname, Host: myhostname, Unix: true}
-	}
-	domain := dest.Host
-	if ascii, err := idn.ToASCII(domain); err == nil && net.ParseIP(domain) == nil {
-		domain = ascii // a name without that form has no hosts either
-	}
-	return tlspolicy.Site{
-		Nexthop: dest.Plain, Domain: domain, Host: h.Name, Port: h.Addr.Port(),
-		HostAuthentic: h.Authentic, AddrAuthentic: h.AddrAuthentic, Canonical: h.Canonical,
-	}
 }
 
 // Start is the verdict before there is a connection.

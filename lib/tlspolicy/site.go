@@ -1,6 +1,8 @@
 package tlspolicy
 
 import (
+	"net"
+
 	"sealpost/lib/idn"
 	"sealpost/lib/route"
 )
@@ -37,9 +39,9 @@ func SiteOf(d route.Destination, h route.Host, myHostname string) Site {
 	if h.Unix != "" {
 		return Site{Nexthop: h.Unix, Domain: myHostname, Host: myHostname, Unix: true, HostAuthentic: true}
 	}
-	domain, err := idn.ToASCII(d.Host)
-	if err != nil {
-		domain = d.Host // no certificate has it
+	domain := d.Host
+	if ascii, err := idn.ToASCII(domain); err == nil && net.ParseIP(domain) == nil {
+		domain = ascii // a name without that form has no hosts either
 	}
 	return Site{
 		Nexthop: d.Plain, Domain: domain, Host: h.Name, Port: h.Addr.Port(),
