@@ -315,3 +315,22 @@ func TestXCLIENTAndConnectionCounts(t *testing.T) {
 		t.Errorf("%d clients are still counted", n)
 	}
 }
+
+// TestPolicyServersAndXCLIENT: they are asked about the client that XCLIENT names, and
+// learn nothing from XFORWARD.
+func TestPolicyServersAndXCLIENT(t *testing.T) {
+	p := newPolicyServer(t, nil)
+	d := newRig(t, mayPose, mayForward, "smtpd_data_restrictions=check_policy_service "+p.addr).start2(extensions(xclientKeyword, xforwardKeyword))
+	d.want("XCLIENT NAME=six.example REVERSE_NAME=rev.example ADDR=IPV6:2001:db8::1 PORT=77 HELO=h.example PROTO=ESMTP LOGIN=joe DESTADDR=10.1.2.3 DESTPORT=99", banner,
+		"XFORWARD NAME=fwd.example ADDR=10.9.9.9 HELO=fwd.example PROTO=ESMTPS", ok, mailA, senderOK, rcptBob, rcptOK, "DATA", goAhead)
+	got := p.asked("DATA")
+	for _, want := range []string{"|protocol_name=ESMTP|client_address=2001:db8::1|client_name=six.example|client_port=77|reverse_client_name=rev.example|" +
+		"server_address=10.1.2.3|server_port=99|helo_name=h.example|", "|sasl_method=XCLIENT|sasl_username=joe|", "|encryption_protocol=|"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s in\n%s", want, got)
+		}
+	}
+	if strings.Contains(got, "fwd") || strings.Contains(got, "10.9.9.9") {
+		t.Errorf("what XFORWARD said is in\n%s", got)
+	}
+}
