@@ -17,13 +17,21 @@ import (
 )
 
 // relayFilter is a content filter that passes commands and replies on to another SMTP
-// server, one after the other, and adds a header to messages. broken makes it drop a
-// message when its content came, before the other server has its end.
+// server, one after the other, and adds a header to messages. breaks says where it dies.
 type relayFilter struct {
 	net.Listener
 	to     string
-	broken atomic.Bool
+	breaks atomic.Int32
 }
+
+// Where a relayFilter dies.
+const (
+	nowhere     = iota
+	beforeEnd   // the content came; the other server does not get its end
+	beforeReply // the other server has the message; nobody is told
+	atRcpt
+	atStart
+)
 
 func startRelayFilter(t *testing.T) *relayFilter {
 	f := &relayFilter{}
@@ -33,7 +41,8 @@ func startRelayFilter(t *testing.T) *relayFilter {
 
 func (f *relayFilter) relay(c net.Conn) {
 	server, err := net.Dial("tcp", f.to)
-	if err != nil {
+	breaks := f.breaks.Load()
+	if err != nil || breaks == atStart {
 		return
 	}
 	defer server.Close()
@@ -54,15 +63,19 @@ func (f *relayFilter) relay(c net.Conn) {
 		if strings.HasPrefix(text, "354") {
 			io.WriteString(server, "X-Filtered: yes\r\n")
 			for line := ""; line != ".\r\n"; {
-				if line, err = in.ReadString('\n'); err != nil || line == ".\r\n" && f.broken.Load() {
+				if line, err = in.ReadString('\n'); err != nil || line == ".\r\n" && breaks == beforeEnd {
 					return
 				}
 				io.WriteString(server, line)
 			}
+			if breaks == beforeReply {
+				replies.ReadString('\n')
+				return
+			}
 			continue
 		}
 		line, err := in.ReadString('\n')
-		if err != nil {
+		if err != nil || breaks == atRcpt && strings.HasPrefix(line, "RCPT") {
 			return
 		}
 		io.WriteString(server, line)
@@ -109,11 +122,11 @@ func TestFilterBeforeTheQueue(t *testing.T) {
 			w.want("EHLO porcupine.example\r\n", "250-")
 
 			// The filter breaks: the client keeps its message, and nobody gets half of it.
-			filter.broken.Store(true)
+			filter.breaks.Store(beforeEnd)
 			w.envelope("s@x.test", "bob@in.test")
 			w.want("DATA\r\n", "354 ")
 			w.want("Subject: first try\r\n\r\nx\r\n.\r\n", "451 4.3.0 Error: queue file write error")
-			filter.broken.Store(false)
+			filter.breaks.Store(nowhere)
 
 			w.envelope("s@x.test", "bob@in.test", "bob@next.test")
 			w.want("DATA\r\n", "354 ")
@@ -154,6 +167,75 @@ func TestFilterBeforeTheQueue(t *testing.T) {
 				t.Errorf("the next filter was told\n%s", got)
 			}
 			wellFormed(t, mta, logLine)
+		})
+	}
+}
+
+// TestFilterThatDies: whatever a filter dies of, what was answered with 250 is delivered,
+// once for each time that the server behind it took it; what was not is the client's.
+func TestFilterThatDies(t *testing.T) {
+	for name, front := range map[string]string{"as it comes": "", "speed_adjust": " -o smtpd_proxy_options=speed_adjust"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			mta, filter := filtered(t, harness.Options{Name: "mx", Domain: "in.test", Users: []string{"bob"},
+				Params: map[string]string{"smtpd_error_sleep_time": "0", "smtpd_hard_error_limit": "1000"}}, front)
+			ctx, cancel := context.WithTimeout(t.Context(), harness.Patience)
+			defer cancel()
+			w := dialWire(t, mta.SMTP())
+			w.want("EHLO c.test\r\n", "250-")
+			want := map[string]int{}
+			total := 0
+			for round := range 10 {
+				for breaks := nowhere; breaks <= atStart; breaks++ {
+					id := fmt.Sprintf("<%d.%d@x>", round, breaks)
+					for _, state := range []int{breaks, nowhere} { // the client tries again, if it must
+						filter.breaks.Store(int32(state))
+						reply := ""
+						for _, step := range []string{"MAIL FROM:<s@x.test>\r\n", "RCPT TO:<bob@in.test>\r\n", "DATA\r\n",
+							"Message-ID: " + id + "\r\n\r\n" + strings.Repeat(strings.Repeat("text", 25)+"\r\n", 1000*(round%2)) + ".\r\n"} {
+							w.write(step)
+							if reply = w.reply(); reply[0] != '2' && reply[0] != '3' {
+								break
+							}
+						}
+						if state != nowhere && !strings.HasPrefix(reply, "451 4.3.0 ") || state == nowhere && !strings.HasPrefix(reply, "250 ") {
+							t.Fatalf("%s, filter dies at %d: %q", id, state, reply)
+						}
+						w.want("RSET\r\n", "250 ")
+						if state == nowhere || state == beforeReply {
+							want[id]++
+							total++
+						}
+						if state == nowhere {
+							break
+						}
+					}
+				}
+			}
+			mail, err := mta.WaitMail(ctx, "bob", total)
+			if err != nil {
+				t.Error(err)
+			}
+			if err := mta.WaitEmpty(ctx); err != nil {
+				t.Error(err)
+			}
+			if n := len(mta.MailFiles("bob")); n != total {
+				t.Errorf("%d messages, want %d", n, total)
+			}
+			got := map[string]int{}
+			for _, m := range mail {
+				_, rest, _ := strings.Cut(m, "\nMessage-ID: ")
+				id, _, _ := strings.Cut(rest, "\n")
+				got[id]++
+				if n := strings.Count(m, "text\n"); n != 0 && n != 1000 {
+					t.Errorf("%s came with %d lines", id, n)
+				}
+			}
+			for id, n := range want {
+				if got[id] != n {
+					t.Errorf("%s came %d times, want %d", id, got[id], n)
+				}
+			}
 		})
 	}
 }

@@ -52,7 +52,7 @@ func (w *Content) Err() error { return w.err }
 func (w *Content) Finish() (Reply, error) {
 	w.end()
 	if w.err == nil {
-		w.err = w.flush() // what comes before the final dot is no answer to it
+		w.err = w.early(nil)
 	}
 	if w.err == nil {
 		w.err = w.out.Close()
@@ -67,9 +67,12 @@ func (w *Content) Finish() (Reply, error) {
 	return w.conn.read(nil)
 }
 
-// flush sends content that was gathered, and looks for a reply to it.
-func (w *Content) flush() error {
-	err := w.conn.flush()
+// flush sends content that was gathered.
+func (w *Content) flush() error { return w.early(w.conn.flush()) }
+
+// early looks for a reply that came before the final dot, and is no answer to it. It
+// says more than err, why sending failed.
+func (w *Content) early(err error) error {
 	if !w.conn.c.Pending() {
 		return err
 	}
