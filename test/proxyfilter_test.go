@@ -82,16 +82,21 @@ func (f *relayFilter) relay(c net.Conn) {
 	}
 }
 
-// filtered is a system with a filter before the queue: a server on port 2525 that gives
-// mail to it, and one on port 2526 that takes it back.
-func filtered(t *testing.T, o harness.Options, front string) (mta *harness.Instance, filter *relayFilter) {
+// filtered is a system with a filter before the queue, as docs/proxyfilter.md sets it
+// up: a server on port 2525 that gives mail to it, with more options, and one on port
+// 2526 that takes it back.
+func filtered(t *testing.T, o harness.Options, more string) (mta *harness.Instance, filter *relayFilter) {
 	filter = startRelayFilter(t)
 	mta = harness.Prepare(t, o)
 	filter.to = mta.IP + ":2526"
-	mta.Services = append(mta.Services,
-		mta.SMTP()+" inet n - n - - smtpd -o syslog_name=postfix/front -o smtpd_proxy_filter="+filter.Addr().String()+front,
-		filter.to+" inet n - n - - smtpd -o syslog_name=postfix/back -o smtpd_authorized_xforward_hosts=127.0.0.0/8 -o smtpd_relay_restrictions="+
-			" -o smtpd_recipient_restrictions=permit_mynetworks,reject -o receive_override_options=no_unknown_recipient_checks")
+	text := strings.NewReplacer("smtp       inet", mta.SMTP()+" inet", "127.0.0.1:10025", filter.Addr().String(), "127.0.0.1:10026", filter.to).
+		Replace(examples(t, "proxyfilter.md")["master.cf"])
+	entries := services(text)
+	if len(entries) != 2 {
+		t.Fatalf("the guide has %d services", len(entries))
+	}
+	entries[0] += more
+	mta.Services = append(mta.Services, entries...)
 	if err := mta.WriteConfig(); err != nil {
 		t.Fatal(err)
 	}
