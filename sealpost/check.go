@@ -85,6 +85,7 @@ func (c *control) checkWarn() {
 	c.checkTables()
 	c.checkOverrides()
 	c.checkTLS()
+	c.checkProxy()
 	c.checkConfigFiles()
 	if executable(c.master()) == nil {
 		c.checkPrograms(services)

@@ -94,6 +94,10 @@ func TestCheckNamesTheMistake(t *testing.T) {
 		{"TLS cipher of a service", "", "y unix n - n - - master\n  -o smtpd_tls_exclude_ciphers=XYZZY", 0, []string{`master.cf: line 2: service y: parameter smtpd_tls_exclude_ciphers: excluded cipher "XYZZY" is not known`}},
 		{"TLS within its means", "smtpd_tls_protocols = >=TLSv1.2\nsmtpd_tls_exclude_ciphers = aNULL, RC4", "", 0, nil},
 		{"TLS certificate file", "smtpd_tls_chain_files = /nonexistent/chain.pem", "", 0, []string{"main.cf: TLS of smtpd: open /nonexistent/chain.pem: no such file"}},
+		{"clients that may speak for others", "smtpd_authorized_xclient_hosts = 127.0.0.0/33", "", 0, []string{`line 9: parameter smtpd_authorized_xclient_hosts: bad mask length in "127.0.0.0/33"`}},
+		{"a filter that cannot be", "", "y unix n - n - - smtpd\n  -o smtpd_proxy_filter=unix:", 0, []string{`master.cf: line 2: service y does not start: parameter smtpd_proxy_filter: bad endpoint "unix:"; specify host:port`}},
+		{"a filter for its own mail", "smtpd_proxy_filter = 127.0.0.1:10025", "y unix n - n - - smtpd", 0, []string{"master.cf: line 2: service y: smtpd_proxy_filter is set for every smtpd: mail that the filter gives back here goes to it again; the server behind it needs -o smtpd_proxy_filter="}},
+		{"XFORWARD and a filter before the queue", "smtpd_authorized_xforward_hosts = 127.0.0.0/8\nsmtp_send_xforward_command = yes\nsmtpd_proxy_filter = 127.0.0.1:10025\nsmtpd_proxy_options = speed_adjust\nsmtpd_proxy_timeout = 10s", "", 0, nil},
 		{"override", "", "y unix n - n - - master\n  -o maximal_backoff_time=soon", 0, []string{`master.cf: line 2: service y does not start: -o: parameter maximal_backoff_time: bad value "soon"`}},
 	}
 	for _, tt := range tests {

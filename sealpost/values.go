@@ -49,11 +49,13 @@ func (c *control) logError() error {
 
 // matchLists are the parameters that are match lists, with what their words are.
 var matchLists = map[string]table.Kind{
-	"mynetworks":              table.Hosts,
-	"mydestination":           table.Strings,
-	"relay_domains":           table.Domains,
-	"virtual_alias_domains":   table.Strings,
-	"virtual_mailbox_domains": table.Strings,
+	"mynetworks":                      table.Hosts,
+	"smtpd_authorized_xclient_hosts":  table.Hosts,
+	"smtpd_authorized_xforward_hosts": table.Hosts,
+	"mydestination":                   table.Strings,
+	"relay_domains":                   table.Domains,
+	"virtual_alias_domains":           table.Strings,
+	"virtual_mailbox_domains":         table.Strings,
 }
 
 // checkTables opens every table that main.cf names, as the daemons would: mail
