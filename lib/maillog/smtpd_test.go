@@ -33,7 +33,7 @@ func TestSmtpdLines(t *testing.T) {
 		l, b = testLogger(Options{Format: FormatJSON})
 		l.Log(Info, tt.event)
 		got := map[string]any{}
-		if err := json.Unmarshal([]byte(b.String()), &got); err != nil {
+		if err := json.Unmarshal(b.Bytes(), &got); err != nil {
 			t.Fatalf("%s: %v: %s", tt.name, err, b.String())
 		}
 		for name, want := range tt.fields {
