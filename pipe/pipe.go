@@ -144,6 +144,7 @@ func (p *pipe) broken(d *agent.Delivery, err error) dsn.Status {
 	case errors.Is(err, command.ErrInterrupted):
 		return dsn.Status{Code: "4.3.2", Reason: "delivery interrupted: the mail system is stopping"}
 	}
+	d.ReadsContent() // and this is what came of it
 	return dsn.Status{Code: "4.3.0", Reason: "queue file read error"}
 }
 

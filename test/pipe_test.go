@@ -1,6 +1,7 @@
 package test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sealpost/lib/queue"
 	"sealpost/test/harness"
 )
 
@@ -112,6 +114,41 @@ func TestStopEndsACommand(t *testing.T) {
 	}
 	if err := f.WaitEmpty(f.ctx); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestDamagedMessageAtACommand: the command never gets to the end of a message that
+// has none, and the message is saved.
+func TestDamagedMessageAtACommand(t *testing.T) {
+	f := newFiltering(t, startStrictSink(t))
+	script := f.file("keep", "#!/bin/sh\ncat >"+f.dir+"/part.$$ && mv "+f.dir+"/part.$$ "+f.dir+"/whole.$$\n", 0o755)
+	f.Services = append(f.Services, "keep unix - n n - - pipe "+f.places.Replace("user=filter")+" argv="+script)
+	f.Params["transport_maps"] = "inline:{{b.test=keep:}}"
+	f.Params["relay_domains"] = "b.test"
+	f.apply()
+	for n := 1; n <= 2; n++ {
+		data := numbered(queue.Incoming, fmt.Sprintf("m%d", n))
+		if n == 1 {
+			data = damage(t, data, "body of m1")
+		}
+		if _, err := store(f.ctx, queueOf(f.Instance), queue.Incoming, data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := f.Command(f.ctx, nil, "postqueue", "-f"); err != nil {
+		t.Fatal(err)
+	}
+	f.log(`pipe\[\d+\]: \w+: to=<.*@b.test>, relay=keep, .*dsn=2.0.0, status=sent`)
+	f.log(`pipe\[\d+\]: \w+: to=<.*@b.test>, relay=keep, .*dsn=4.3.0, status=deferred \(queue file read error\)`)
+	if err := harness.Poll(f.ctx, func() (bool, error) {
+		n := f.Queue()
+		return len(n) == 1 && n["corrupt"] == 1, nil
+	}); err != nil {
+		t.Errorf("in the queue: %v", f.Queue())
+	}
+	whole, _ := filepath.Glob(filepath.Join(f.dir, "whole.*"))
+	if len(whole) != 1 {
+		t.Errorf("the command took %d messages for whole ones", len(whole))
 	}
 }
 
