@@ -18,6 +18,7 @@ func TestWatchdog(t *testing.T) {
 		end()
 		NewWatchdog(0, func(string) { t.Error("without a limit") }).Begin("x", "")
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if len(late) != 1 || late[0] != "long step" {
 			t.Errorf("late: %q", late)
 		}
