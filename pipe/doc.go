@@ -141,9 +141,9 @@ status was:
 The first 4096 bytes of what a failing command prints, on either output, are
 logged and told to the sender; of a successful one, 100 bytes are logged.
 
-A command that cannot be started leaves the message in the queue. Attributes that
-make no sense are logged with the name of the service when the daemon starts; it
-then does not run, and mail waits.
+A command that cannot be started leaves the message in the queue. So do attributes
+that make no sense, and users that do not exist: the log names the service and what is
+wrong with it, and its mail waits with 4.3.5.
 
 # CONFIGURATION PARAMETERS
 

@@ -32,22 +32,13 @@ type pipe struct {
 	now        func() time.Time
 }
 
+// initPipe never fails because of what master.cf says: mail for a service that
+// cannot work is deferred with a reason, not left waiting for it.
 func initPipe(env *service.Env) (agent.DeliverFunc, []string, error) {
-	var set settings
-	if err := env.Config.Decode(&set); err != nil {
-		return nil, nil, err
-	}
-	a, err := parseAttributes(env.Args)
+	p, err := newPipe(env)
 	if err != nil {
-		return nil, nil, fmt.Errorf("master.cf: service %s: %w", env.ServiceName, err)
-	}
-	p := &pipe{
-		attributes: a, service: env.ServiceName, delimiters: set.Delimiters, now: time.Now,
-		env:   command.Environment(set.Export, os.LookupEnv),
-		limit: env.Config.TransportTime(env.ServiceName, "_time_limit"),
-	}
-	if p.id, err = a.credentials(system, set.MailOwner, self()); err != nil {
-		return nil, nil, fmt.Errorf("master.cf: service %s: %w", env.ServiceName, err)
+		env.Log.Warnf("%v", err)
+		return (&unfit{env: env}).deliver, nil, nil
 	}
 	// A reload is no reason to kill a command that has its message already: it may
 	// have delivered, and would get the message again.
@@ -57,6 +48,44 @@ func initPipe(env *service.Env) (agent.DeliverFunc, []string, error) {
 
 // afterCommand is the time to record what became of a message.
 const afterCommand = 30 * time.Second
+
+func newPipe(env *service.Env) (*pipe, error) {
+	var set settings
+	if err := env.Config.Decode(&set); err != nil {
+		return nil, err
+	}
+	a, err := parseAttributes(env.Args)
+	if err != nil {
+		return nil, fmt.Errorf("master.cf: service %s: %w", env.ServiceName, err)
+	}
+	p := &pipe{
+		attributes: a, service: env.ServiceName, delimiters: set.Delimiters, now: time.Now,
+		env:   command.Environment(set.Export, os.LookupEnv),
+		limit: env.Config.TransportTime(env.ServiceName, "_time_limit"),
+	}
+	if p.id, err = a.credentials(system, set.MailOwner, self()); err != nil {
+		return nil, fmt.Errorf("master.cf: service %s: %w", env.ServiceName, err)
+	}
+	return p, nil
+}
+
+// unfit stands for a service that cannot work. It looks again with each request:
+// a user may have been made since.
+type unfit struct{ env *service.Env }
+
+func (u *unfit) deliver(ctx context.Context, d *agent.Delivery) {
+	p, err := newPipe(u.env)
+	if err == nil {
+		p.deliver(ctx, d)
+		return
+	}
+	d.Log.Warnf("%s: %v", d.Req.QueueID, err)
+	s := dsn.Status{Code: "4.3.5", Reason: "mail system configuration error"}
+	d.HopStatus(s)
+	for i := range d.Req.Recipients {
+		d.Deferred(ctx, agent.Outcome{Recipient: &d.Req.Recipients[i], Relay: u.env.ServiceName, Stats: d.Req.Stats, Status: s})
+	}
+}
 
 // deliver runs the command once for all recipients of the request: they share
 // what becomes of it.

@@ -155,8 +155,11 @@ func TestStart(t *testing.T) {
 		"wrong":  {[]string{"user=" + who}, time.Minute, "master.cf: service wrong: missing argv="},
 		"who":    {[]string{"user=no-such-user", "argv=/bin/true"}, time.Minute, "master.cf: service who: user=no-such-user: "},
 	} {
-		env := &service.Env{Config: c, ServiceName: name, Args: w.args, DrainTimeout: time.Minute}
-		_, _, err := initPipe(env)
+		env := &service.Env{Config: c, ServiceName: name, Args: w.args, DrainTimeout: time.Minute, Log: maillog.New(maillog.Options{Writer: io.Discard})}
+		if deliver, _, err := initPipe(env); err != nil || deliver == nil {
+			t.Errorf("%s: the daemon does not start: %v", name, err)
+		}
+		_, err := newPipe(env)
 		if (err == nil) != (w.err == "") || !strings.Contains(fmt.Sprint(err), w.err) && w.err != "" {
 			t.Errorf("%s: %v, want %q", name, err, w.err)
 		}

@@ -152,6 +152,22 @@ func TestDamagedMessageAtACommand(t *testing.T) {
 	}
 }
 
+// TestServiceThatCannotBe: the log names the service of master.cf and what is wrong
+// with it; its mail waits, and other mail does not.
+func TestServiceThatCannotBe(t *testing.T) {
+	f := newFiltering(t, startStrictSink(t))
+	f.Services = append(f.Services, "bad unix - n n - - pipe "+f.places.Replace("user=filter")+" flags=RZ argv=/bin/true",
+		"good unix - n n - - pipe "+f.places.Replace("user=filter")+" argv=/bin/ls /proc/self/fd")
+	f.Params["transport_maps"] = "inline:{{out.test=bad:}, {good.out.test=good:}}"
+	f.apply()
+	f.send(false, "alice@mail.test", "user@out.test", "Subject: x\n\ny\n")
+	f.log(`postfix/pipe\[\d+\]: warning: \w+: master.cf: service bad: unknown flag 'Z' in flags=RZ; there are BDFORXhqu.>$`)
+	f.log(`to=<user@out.test>, relay=bad, .*dsn=4.3.5, status=deferred \(mail system configuration error\)$`)
+	f.send(false, "alice@mail.test", "user@good.out.test", "Subject: x\n\ny\n")
+	// The command has no descriptors but its own; 3 is the directory that ls reads.
+	f.log(`to=<user@good.out.test>, relay=good, .*status=sent \(delivered via good service \(0 1 2 3\)\)$`)
+}
+
 // TestCommandTimeLimit: the limit of the service, not the general one.
 func TestCommandTimeLimit(t *testing.T) {
 	f := startSlow(t)
