@@ -30,9 +30,10 @@ var commandScripts = map[string]string{
 	// chatty STATUS BYTES: says more than anybody reads.
 	"chatty": "cat >/dev/null\nhead -c $2 /dev/zero | tr '\\0' y\nexit $1\n",
 	"slow":   "cat >/dev/null\necho partial output\nsleep 300\n",
-	// record NAME ...: keeps all that it got.
+	// record NAME ...: keeps all that it got. The list of descriptors is no pipeline:
+	// its ends would be in it, or not.
 	"record": "out=RECORDS/$1; shift\n{ for a in \"$@\"; do printf '[%s]' \"$a\"; done; echo; echo \"$PWD $(umask) $(id)\"; env | grep -v '^_=\\|PWD=' | sort\n" +
-		"ls -l /proc/$$/fd | sed 's/.* \\([0-9]* -> [^:]*\\).*/\\1/'; cat; } >$out.tmp 2>&1; mv $out.tmp $out\n",
+		"ls -l /proc/$$/fd >$out.fds; sed 's/.* \\([0-9]* -> [^:]*\\).*/\\1/' $out.fds; rm $out.fds; cat; } >$out.tmp 2>&1; mv $out.tmp $out\n",
 }
 
 // commandServices are services by name: their attributes and command. SCRIPTS
@@ -169,7 +170,7 @@ func pipeLikeDebian(ctx context.Context, s *stage) error {
 // pipeOutcomes sends one message to every service and gives what the log says of
 // each recipient: relay, dsn, status and text.
 func pipeOutcomes(ctx context.Context, m *system) (map[string]string, error) {
-	outcomes := make(map[string]string)
+	var all []string
 	for _, service := range slices.Sorted(maps.Keys(commandServices)) {
 		rcpts := commandRecipients[service]
 		if rcpts == nil {
@@ -182,13 +183,15 @@ func pipeOutcomes(ctx context.Context, m *system) (map[string]string, error) {
 		if err := m.Instance.Send(ctx, from, rcpts, pipeLetter); err != nil {
 			return nil, fmt.Errorf("%s: %w", service, err)
 		}
-		for _, rcpt := range rcpts {
-			line, err := m.Log.Wait(ctx, 0, `to=<`+regexp.QuoteMeta(rcpt)+`>, (relay=\S+), .*(dsn=\S+), (status=\w+) \((.*)$`)
-			if err != nil {
-				return nil, fmt.Errorf("%w%s", err, logs(m))
-			}
-			outcomes[rcpt] = alike(strings.Join(line[1:], " "), m)
+		all = append(all, rcpts...)
+	}
+	outcomes := make(map[string]string)
+	for _, rcpt := range all {
+		line, err := m.Log.Wait(ctx, 0, `to=<`+regexp.QuoteMeta(rcpt)+`>, (relay=\S+), .*(dsn=\S+), (status=\w+) \((.*)$`)
+		if err != nil {
+			return nil, fmt.Errorf("%w%s", err, logs(m))
 		}
+		outcomes[rcpt] = alike(strings.Join(line[1:], " "), m)
 	}
 	return outcomes, nil
 }
