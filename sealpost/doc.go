@@ -21,8 +21,9 @@ of Postfix, which log readers know.
     programs, and which DNS servers are believed about DNSSEC. The exit status is
     1 when the system would not start.
 
-  - start: check what would keep the system from running, tidy up what a crash may
-    have left in the queue, start master(8) and wait until it is up.
+  - start: check what would keep the system from running, tidy up what a crash or a
+    restore may have left in the queue (as "postsuper -p -s" does), start master(8)
+    and wait until it is up.
 
   - start-fg: like start, but become the master process in the foreground; as
     process 1 of a container in its init mode. For service supervisors.
@@ -93,6 +94,6 @@ or by root; for "reload" root then steps down to that user.
 
 # SEE ALSO
 
-master(8), postconf(1), postqueue(1), main.cf(5), master.cf(5)
+master(8), postconf(1), postqueue(1), postsuper(1), main.cf(5), master.cf(5)
 */
 package main

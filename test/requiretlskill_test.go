@@ -43,22 +43,7 @@ func TestNoRequestIsLostWhenDaemonsAreKilled(t *testing.T) {
 	t.Logf("seed %d", seed)
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
-	sink := startTLSSink(t)
-	sink.fickle = true
-	params := map[string]string{"smtpd_tls_security_level": "may", "queue_run_delay": "1s", "minimal_backoff_time": "1s",
-		"maximal_backoff_time": "2s", "transport_retry_time": "1s", "smtp_destination_concurrency_failed_cohort_limit": "0"}
-	for name, value := range sink.relay() {
-		params[name] = value
-	}
-	mta := harness.Prepare(t, harness.Options{Name: "killedtls", Params: params})
-	params["smtpd_tls_chain_files"] = ca.WriteChain(t, filepath.Join(mta.Dir, "chain.pem"), ca.New(t, "Test CA").Issue(t, ca.Leaf{CN: "mx", Names: []string{"mx.test"}}))
-	if err := mta.WriteConfig(); err != nil {
-		t.Fatal(err)
-	}
-	if err := mta.Start(ctx); err != nil {
-		t.Fatal(err)
-	}
-
+	mta, sink := killedRelay(ctx, t)
 	load := &killLoad{mta: mta, messages: requestMessages, acked: make(map[string]bool)}
 	var clients sync.WaitGroup
 	for range requestClients {
@@ -92,6 +77,28 @@ func TestNoRequestIsLostWhenDaemonsAreKilled(t *testing.T) {
 	if n := mta.Log.Count(`REQUIRETLS|requiretls[?:]|panic`); n > 0 {
 		t.Errorf("%d log lines about requests that were not met", n)
 	}
+}
+
+// killedRelay starts a system that takes messages over TLS and relays them to a sink,
+// which turns some of them away at first.
+func killedRelay(ctx context.Context, t *testing.T) (*harness.Instance, *tlsSink) {
+	t.Helper()
+	sink := startTLSSink(t)
+	sink.fickle = true
+	params := map[string]string{"smtpd_tls_security_level": "may", "queue_run_delay": "1s", "minimal_backoff_time": "1s",
+		"maximal_backoff_time": "2s", "transport_retry_time": "1s", "smtp_destination_concurrency_failed_cohort_limit": "0"}
+	for name, value := range sink.relay() {
+		params[name] = value
+	}
+	mta := harness.Prepare(t, harness.Options{Name: "killedtls", Params: params})
+	params["smtpd_tls_chain_files"] = ca.WriteChain(t, filepath.Join(mta.Dir, "chain.pem"), ca.New(t, "Test CA").Issue(t, ca.Leaf{CN: "mx", Names: []string{"mx.test"}}))
+	if err := mta.WriteConfig(); err != nil {
+		t.Fatal(err)
+	}
+	if err := mta.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return mta, sink
 }
 
 // tlsClient sends messages over TLS until enough were accepted, every other one with
