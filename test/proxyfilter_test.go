@@ -33,8 +33,8 @@ const (
 	atStart
 )
 
-func startRelayFilter(t *testing.T) *relayFilter {
-	f := &relayFilter{}
+func startRelayFilter(t *testing.T, to string) *relayFilter {
+	f := &relayFilter{to: to}
 	f.Listener = listen(t, func(c net.Conn) { f.relay(c) })
 	return f
 }
@@ -86,9 +86,8 @@ func (f *relayFilter) relay(c net.Conn) {
 // up: a server on port 2525 that gives mail to it, with more options, and one on port
 // 2526 that takes it back.
 func filtered(t *testing.T, o harness.Options, more string) (mta *harness.Instance, filter *relayFilter) {
-	filter = startRelayFilter(t)
 	mta = harness.Prepare(t, o)
-	filter.to = mta.IP + ":2526"
+	filter = startRelayFilter(t, mta.IP+":2526")
 	text := strings.NewReplacer("smtp       inet", mta.SMTP()+" inet", "127.0.0.1:10025", filter.Addr().String(), "127.0.0.1:10026", filter.to).
 		Replace(examples(t, "proxyfilter.md")["master.cf"])
 	entries := services(text)
