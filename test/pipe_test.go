@@ -23,7 +23,7 @@ echo >>DIR/delivered
 `
 
 // startSlow prepares a system whose mail for out.test goes to slowCommand.
-func startSlow(t *testing.T, set map[string]string) *filtering {
+func startSlow(t *testing.T) *filtering {
 	f := newFiltering(t, startStrictSink(t))
 	script := f.file("slow", strings.ReplaceAll(slowCommand, "DIR", f.dir), 0o755)
 	if err := unix.Mkfifo(filepath.Join(f.dir, "go"), 0o600); err != nil {
@@ -31,9 +31,6 @@ func startSlow(t *testing.T, set map[string]string) *filtering {
 	}
 	f.Services = append(f.Services, "slow unix - n n - - pipe "+f.places.Replace("user=filter")+" argv="+script)
 	f.Params["transport_maps"] = "inline:{{out.test=slow:}}"
-	for name, value := range set {
-		f.Params[name] = value
-	}
 	f.apply()
 	return f
 }
@@ -74,7 +71,7 @@ func (f *filtering) delivered() int {
 
 // TestReloadLetsACommandFinish: what it has begun it ends, once.
 func TestReloadLetsACommandFinish(t *testing.T) {
-	f := startSlow(t, nil)
+	f := startSlow(t)
 	f.send(false, "alice@mail.test", "user@out.test", "Subject: x\n\ny\n")
 	f.begun()
 	if err := f.Reloaded(f.ctx); err != nil {
@@ -89,7 +86,7 @@ func TestReloadLetsACommandFinish(t *testing.T) {
 
 // TestStopEndsACommand: nothing is left of it, and its message waits in the queue.
 func TestStopEndsACommand(t *testing.T) {
-	f := startSlow(t, nil)
+	f := startSlow(t)
 	f.send(false, "alice@mail.test", "user@out.test", "Subject: x\n\ny\n")
 	command, err := unix.PidfdOpen(f.begun(), 0)
 	if err != nil {
@@ -173,7 +170,9 @@ func TestServiceThatCannotBe(t *testing.T) {
 
 // TestCommandTimeLimit: the limit of the service, not the general one.
 func TestCommandTimeLimit(t *testing.T) {
-	f := startSlow(t, map[string]string{"slow_time_limit": "1s"})
+	f := startSlow(t)
+	f.set("slow_time_limit", "1s")
+	f.apply()
 	f.send(false, "alice@mail.test", "user@out.test", "Subject: x\n\ny\n")
 	f.log(`to=<user@out.test>, relay=slow, .*dsn=5.3.0, status=bounced \(Command time limit exceeded: ".*/slow"\)`)
 	if bounce := f.mail("alice", 1)[0]; !strings.Contains(bounce, "Command time limit exceeded") {
