@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"sealpost/conf"
+	"sealpost/lib/atomicfile"
 	"sealpost/lib/instance"
 )
 
@@ -96,10 +97,10 @@ func (i *Instance) SMTP() string { return net.JoinHostPort(i.IP, strconv.Itoa(SM
 // WriteConfig writes main.cf and master.cf from the options; after a change a
 // reload makes it effective.
 func (i *Instance) WriteConfig() error {
-	if err := os.WriteFile(filepath.Join(i.ConfigDir, "main.cf"), i.mainCF(), 0o644); err != nil {
+	if err := atomicfile.Write(filepath.Join(i.ConfigDir, "main.cf"), i.mainCF(), 0o644); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(i.ConfigDir, "master.cf"), i.masterCF(), 0o644)
+	return atomicfile.Write(filepath.Join(i.ConfigDir, "master.cf"), i.masterCF(), 0o644)
 }
 
 func (i *Instance) mainCF() []byte {
