@@ -110,12 +110,25 @@ func newSystem(t *testing.T, dir string) *system {
 	return s
 }
 
-// start makes a manager, as if the process had just begun.
+// start makes a manager, as if the process had just begun, and waits until it has
+// nothing to do.
 func (s *system) start() {
+	s.begin(func() {})
+	synctest.Wait()
+}
+
+// begin starts a manager and calls meanwhile before its first scan.
+func (s *system) begin(meanwhile func()) {
+	meanwhile = sync.OnceFunc(meanwhile)
 	w := world{
 		now: time.Now, dial: s.dial, bounce: s.bounce,
 		resolve: func(_ context.Context, sender, rcpt string) (rewrite.Resolved, error) { return s.resolve(sender, rcpt) },
-		tokens:  func(n int) { s.mu.Lock(); s.tokens += n; s.mu.Unlock() },
+		tokens: func(n int) {
+			meanwhile()
+			s.mu.Lock()
+			s.tokens += n
+			s.mu.Unlock()
+		},
 	}
 	transports := func(name string) transportSettings {
 		if t, ok := s.trans[name]; ok {
@@ -135,7 +148,6 @@ func (s *system) start() {
 			s.Errorf("run: %v", err)
 		}
 	}
-	synctest.Wait()
 }
 
 // agent puts an agent behind a transport's socket; nil takes it away.

@@ -7,10 +7,12 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sealpost/lib/mailproto"
 	"sealpost/lib/queue"
+	"sealpost/lib/rewrite"
 )
 
 func people(n int, domain string) []string {
@@ -215,6 +217,71 @@ func (s *system) done(r *mailproto.DeliveryRequest) bool {
 		}
 	}
 	return true
+}
+
+// TestNewMailDoesNotWaitBehindABacklog: whether it comes before the first scan begins
+// or after other new mail that took its time.
+func TestNewMailDoesNotWaitBehindABacklog(t *testing.T) {
+	const backlog, others, fresh = 4000, 500, 20
+	tests := map[string]struct {
+		early  bool // before the first scan
+		others int  // new messages just before
+	}{
+		"while the queue manager starts": {early: true},
+		"during a scan":                  {},
+		"after other new mail":           {others: others},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(s *system) {
+				var order []string // of resolving
+				s.resolve = func(_, rcpt string) (rewrite.Resolved, error) {
+					time.Sleep(time.Millisecond)
+					s.mu.Lock()
+					order = append(order, rcpt)
+					s.mu.Unlock()
+					return rewrite.Resolved{Transport: "smtp", Nexthop: "x.example", Recipient: rcpt, Class: rewrite.Default}, nil
+				}
+				put := func(queueName, rcpt string, n int, stamp time.Time) {
+					b := mail{sender: "a@b", rcpts: []string{rcpt}}.bytes()
+					for i := range n {
+						s.putBytes(queueName, fmt.Sprintf("%X%05X", rcpt[0], i), 0o700, stamp, b)
+					}
+				}
+				put("incoming", "old@x.example", backlog, time.Now().Add(-time.Hour))
+				put("active", "active@x.example", backlog/10, time.Now().Add(-time.Hour))
+				arrive := func() {
+					put("incoming", "new@x.example", fresh, time.Now())
+					s.m.trigger(s.Context(), []byte("I"))
+				}
+				s.begin(func() {
+					if tt.early {
+						arrive()
+					}
+				})
+				if !tt.early {
+					time.Sleep(100 * time.Millisecond)
+					put("incoming", "other@x.example", tt.others, time.Now())
+					s.m.trigger(s.Context(), []byte("I"))
+					time.Sleep(300 * time.Millisecond)
+					arrive()
+				}
+				synctest.Wait()
+				s.pass(time.Minute)
+				if n := s.count("active") + s.count("incoming"); n != 0 {
+					t.Errorf("%d messages left", n)
+				}
+				last := len(order) - 1
+				for last > 0 && order[last] != "new@x.example" {
+					last--
+				}
+				// 4 messages are looked up in a millisecond, and a look is every 100 ms.
+				if limit := 4*(100+300+200) + tt.others + fresh; last < fresh-1 || last > limit {
+					t.Errorf("the last new message was taken up after %d others, want at most %d of %d", last, limit, len(order))
+				}
+			})
+		})
+	}
 }
 
 func TestStartWithManyMessagesIsQuick(t *testing.T) {

@@ -113,11 +113,12 @@ func (m *qmgr) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	m.ctx = ctx
+	since := m.world.now().Add(-stampLag) // what comes in from here on is new mail
 	// The tokens keep the rate of new mail to that of mail taken up. They begin
 	// with a full measure: an empty queue is no reason to hold up the first mail,
 	// and neither is one that takes its time.
 	m.world.tokens(m.set.ProcessLimit)
-	if err := m.requeueActive(); err != nil {
+	if err := m.requeueActive(since.Add(-stampLag)); err != nil {
 		return err
 	}
 	for range loaders {
@@ -128,8 +129,8 @@ func (m *qmgr) run(ctx context.Context) error {
 		})
 	}
 	var scans sync.WaitGroup
-	scans.Go(func() { m.scanLoop(ctx, &m.incoming) })
-	scans.Go(func() { m.scanLoop(ctx, &m.deferred) })
+	scans.Go(func() { m.scanLoop(ctx, &m.incoming, since) })
+	scans.Go(func() { m.scanLoop(ctx, &m.deferred, since) })
 	m.incoming.request(scanFlags{})
 	m.deferred.request(scanFlags{})
 	m.timerLoop(ctx)

@@ -86,13 +86,16 @@ func (s *scanner) due(now, limit time.Time) time.Time {
 	return limit
 }
 
-func (m *qmgr) scanLoop(ctx context.Context, s *scanner) {
+// scanLoop scans a queue whenever somebody asks for it. What came in after since is
+// new mail for the first scan; later, what came in after the scan before.
+func (m *qmgr) scanLoop(ctx context.Context, s *scanner, since time.Time) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.asked:
-			m.scan(s, s.take())
+			m.scan(s, s.take(), since)
+			since = m.world.now()
 		}
 	}
 }
@@ -100,20 +103,24 @@ func (m *qmgr) scanLoop(ctx context.Context, s *scanner) {
 // timeSlack is how far in the future a time stamp may be for a file to be due.
 const timeSlack = time.Second
 
+// stampLag is how much a file's time stamp may be older than the clock at that
+// moment: the kernel takes the time of its last tick.
+const stampLag = 10 * time.Millisecond
+
 // tokenBatch is how many flow control tokens are given back at a time.
 const tokenBatch = 16
 
 // scan moves what is due to the active queue and hands it to the loaders. It
 // reads the directory in pieces and stops in the middle when the active queue is
-// full, so neither the number of files nor their order matters. Mail that comes in
-// while a long scan is under way does not wait for its end.
-func (m *qmgr) scan(s *scanner, f scanFlags) {
-	run := &scanRun{m: m, s: s, flags: f, fresh: s.queue == queue.Incoming, began: m.world.now()}
+// full, so neither the number of files nor their order matters. New mail, that from
+// since on, does not wait for the end of a long scan.
+func (m *qmgr) scan(s *scanner, f scanFlags, since time.Time) {
+	run := &scanRun{m: m, s: s, flags: f, fresh: s.queue == queue.Incoming, since: since, begun: time.Now()}
 	defer run.putTokens()
 	run.watch()
 	defer func() { run.end() }()
 	err := m.queue.ScanMarked(s.queue, func(e queue.Entry) bool {
-		if run.fresh && len(s.asked) > 0 {
+		if run.fresh {
 			run.newest()
 		}
 		return run.take(e)
@@ -131,11 +138,12 @@ type scanRun struct {
 	m      *qmgr
 	s      *scanner
 	flags  scanFlags
-	fresh  bool // of the incoming queue
-	began  time.Time
-	tokens int    // of flow control, to be given back
-	end    func() // of the step that the watchdog sees
+	fresh  bool      // of the incoming queue
+	since  time.Time // the time stamp of new mail is not before it
+	tokens int       // of flow control, to be given back
+	end    func()    // of the step that the watchdog sees
 
+	begun  time.Time
 	looked time.Time     // when newest looked last
 	cost   time.Duration // how long that took
 }
@@ -147,18 +155,27 @@ const (
 	newestShare = 10
 )
 
-// newest takes what came in since the scan began: a backlog does not hold it up.
+// newest takes new mail: a backlog does not hold it up. It looks when somebody said
+// that there is some, and once in every long scan: what was said before the scan
+// began may be about mail that it has not come to yet.
 func (r *scanRun) newest() {
 	now := time.Now()
-	if now.Sub(r.looked) < max(newestEvery, newestShare*r.cost) {
+	wanted := len(r.s.asked) > 0 || r.looked.IsZero() && now.Sub(r.begun) >= newestEvery
+	if !wanted || now.Sub(r.looked) < max(newestEvery, newestShare*r.cost) {
 		return
 	}
+	var taking time.Duration // is no cost of the look
 	// What is wrong with the directory is said by the scan itself.
 	_ = r.m.queue.Scan(r.s.queue, func(e queue.Entry) bool {
-		return e.ModTime.Before(r.began) || r.take(e)
+		if e.ModTime.Before(r.since) {
+			return true
+		}
+		found := time.Now()
+		defer func() { taking += time.Since(found) }()
+		return r.take(e)
 	})
 	r.looked = time.Now()
-	r.cost = r.looked.Sub(now)
+	r.cost = r.looked.Sub(now) - taking
 }
 
 // watch begins a step for the watchdog: until the next file was found.
@@ -206,13 +223,13 @@ func (r *scanRun) take(e queue.Entry) bool {
 	return true
 }
 
-// requeueActive moves everything in the active queue to the incoming queue, due
-// now, before the first scan. Deliveries that agents have not finished since an
+// requeueActive moves everything in the active queue to the incoming queue, with a
+// time stamp in the past, before the first scan. Deliveries that agents have not finished since an
 // earlier qmgr hold a lock on their file, which load meets. A file that cannot be
 // moved keeps nobody else's mail from being delivered.
-func (m *qmgr) requeueActive() error {
+func (m *qmgr) requeueActive(due time.Time) error {
 	err := m.queue.ScanMarked(queue.Active, func(e queue.Entry) bool {
-		m.requeue(e.ID)
+		m.requeue(e.ID, due)
 		return true
 	}, func(e queue.Entry) { m.saveCorrupt(e.ID, queue.Active) })
 	var odd queue.OddFiles
@@ -223,9 +240,9 @@ func (m *qmgr) requeueActive() error {
 	return err
 }
 
-// requeue moves a message from the active to the incoming queue, due now.
-func (m *qmgr) requeue(id string) {
-	err := m.postpone(id, queue.Active, queue.Incoming, m.world.now())
+// requeue moves a message from the active to the incoming queue.
+func (m *qmgr) requeue(id string, due time.Time) {
+	err := m.postpone(id, queue.Active, queue.Incoming, due)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		m.log.Warnf("cannot move message %s from active to incoming: %v", id, err)
 		m.strand(id)
@@ -247,7 +264,7 @@ func (m *qmgr) rescue() {
 	m.stranded = nil
 	m.mu.Unlock()
 	for _, id := range list {
-		m.requeue(id)
+		m.requeue(id, m.world.now())
 	}
 	if len(list) > 0 {
 		m.incoming.request(scanFlags{})

@@ -85,7 +85,7 @@ func numbers(t *testing.T, i *harness.Instance, user string) map[string]int {
 const (
 	manyQueued = 10000
 	// upWithin is how soon after "sealpost start" a system with that many queued
-	// messages must take new mail.
+	// messages must take and deliver a new one.
 	upWithin = 2 * time.Second
 	// pushIn is how many of the queued messages may be delivered before a new one
 	// that comes then: those that were under way already, and some more.
@@ -93,8 +93,8 @@ const (
 )
 
 // TestStartWithManyQueuedMessages: with 10,000 messages in the queue directories
-// the system is up and has taken a new message within two seconds; that one is
-// delivered before most of the others; in the end each was delivered once.
+// the system is up, has begun to deliver them and delivers a new message within
+// two seconds, before most of the others; in the end each was delivered once.
 func TestStartWithManyQueuedMessages(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIP: takes a minute; run without -short")
@@ -126,11 +126,11 @@ func TestStartWithManyQueuedMessages(t *testing.T) {
 			t.Fatal(err)
 		}
 		taken := time.Since(begin)
-		times = append(times, taken)
 		if _, err := mta.WaitMail(ctx, "fresh", round+1); err != nil {
 			t.Fatal(err)
 		}
 		d := time.Since(begin)
+		times = append(times, d)
 		if _, err := mta.Log.Wait(ctx, mark, `to=<user@b.test>.*status=sent`); err != nil {
 			t.Errorf("nothing of the queue was delivered meanwhile: %v", err)
 		}
@@ -142,7 +142,7 @@ func TestStartWithManyQueuedMessages(t *testing.T) {
 	}
 	slices.Sort(times)
 	if median := times[1]; median > upWithin {
-		t.Errorf("a new message was taken after %v in the median of %v", median, times)
+		t.Errorf("a new message was delivered after %v in the median of %v", median, times)
 	}
 	if err := drain(ctx, mta); err != nil {
 		t.Fatal(err)
