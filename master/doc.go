@@ -23,7 +23,9 @@ them.
 
 A daemon that ended before it said that it is ready is not started again for
 service_throttle_time. A daemon that was ready and was killed is replaced with
-the next client, or at once when its service has a wakeup timer.
+the next client, or at once when its service has a wakeup timer. So is one that
+was killed (SIGKILL) while it started, unless that happens 20 times in a row. After
+five short lives each start waits 0.25 seconds.
 
 The name of a local service is a socket in the directory private or public of
 the queue directory, as the private field says. A name that begins with "user/"

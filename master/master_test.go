@@ -119,6 +119,31 @@ func TestKilledWorkerIsReplacedAtOnce(t *testing.T) {
 	w.noLog("throttling")
 }
 
+// TestKilledWhileStarting: somebody who kills daemons as they start does not keep a
+// service from coming back for service_throttle_time; a daemon that never gets
+// further is not started for ever.
+func TestKilledWhileStarting(t *testing.T) {
+	dir := t.TempDir()
+	w := newWorld(t,
+		"some unix n - n - 1 worker killed=12,"+filepath.Join(dir, "some"),
+		"all unix n - n - 1 worker killed=1000,"+filepath.Join(dir, "all"))
+	w.start()
+	w.session("public/some")
+	if n := w.log().Count("killed by signal 9"); n < 12 {
+		t.Errorf("killed %d times, want 12", n)
+	}
+	w.noLog("throttling")
+	conn, err := net.Dial("unix", w.queue("public/all"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	w.waitLog("bad command startup -- throttling")
+	if n := w.log().Count("killed by signal 9"); n != 12+killedStarts {
+		t.Errorf("killed %d times when it was throttled, want %d", n-12, killedStarts)
+	}
+}
+
 func TestBadStartIsThrottled(t *testing.T) {
 	w := newWorld(t,
 		"bad unix n - n - 0 worker die-at-start",

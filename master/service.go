@@ -20,16 +20,17 @@ const (
 	// stressTime is how long a service of foreign processes stays in stress,
 	// and how often its process limit is reported (§3.5).
 	stressTime = 1000 * time.Second
-	// killedStarts is how many processes in a row may be killed (signal 9)
-	// before they said that they are ready, until that counts as a bad start:
-	// an administrator or the kernel may kill anything at any time.
-	killedStarts = 3
 	// A worker that ends sooner than quickLife after its start, quickDeaths times
 	// in a row, is replaced only after quickPause: whatever is wrong with it must
 	// not eat the machine.
 	quickLife   = time.Second
 	quickDeaths = 5
 	quickPause  = 250 * time.Millisecond
+	// killedStarts is how many processes in a row may be killed (signal 9)
+	// before they said that they are ready, until that counts as a bad start. The
+	// daemon is not at fault: an administrator or the kernel may kill anything at
+	// any time. With the pauses above these are four seconds at least.
+	killedStarts = 20
 	// guardRetry is how often master looks whether a worker that outlived an
 	// earlier master has left.
 	guardRetry = 20 * time.Millisecond
@@ -370,12 +371,12 @@ func (s *svc) exited(c *child, ws syscall.WaitStatus) {
 func (s *svc) ended(c *child, ws syscall.WaitStatus) {
 	clean := ws.Exited() && ws.ExitStatus() == 0
 	killed := ws.Signaled() && ws.Signal() == syscall.SIGKILL
+	if killed && c.uses == 0 {
+		s.killed++
+	}
 	if !clean && c.uses == 0 && (!killed || s.killed >= killedStarts) {
 		s.badStart(c.path)
 		return
-	}
-	if killed && c.uses == 0 {
-		s.killed++
 	}
 	if time.Since(c.started) < quickLife {
 		s.quick++

@@ -33,6 +33,8 @@ func TestMain(m *testing.M) {
 // behaves:
 //
 //	die-at-start     exits with status 1 before it reports anything
+//	killed=N,PATH    is killed before it reports anything, the first N times, which
+//	                 it counts in the length of the file PATH
 //	hang-up-late     keeps its sessions when master tells it to leave
 //	once=PATH        leaves a note in PATH when another one runs at the same time
 //	noise            sends master records that make no sense
@@ -57,6 +59,9 @@ func workerMain() int {
 	}
 	if _, ok := w.words["die-at-start"]; ok {
 		return 1
+	}
+	if arg, ok := w.words["killed"]; ok {
+		dieEarly(arg)
 	}
 	if path, ok := w.words["once"]; ok {
 		lock := path + ".lock"
@@ -109,6 +114,23 @@ func workerMain() int {
 	accepting.Wait()
 	w.running.Wait()
 	return 0
+}
+
+// dieEarly kills this process if it is one of the first.
+func dieEarly(arg string) {
+	number, path, _ := strings.Cut(arg, ",")
+	times, _ := strconv.ParseInt(number, 10, 64)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return
+	}
+	defer f.Close()
+	fmt.Fprint(f, "x")
+	if st, err := f.Stat(); err == nil && st.Size() <= times {
+		_ = unix.Kill(os.Getpid(), unix.SIGKILL)
+		select {}
+	}
 }
 
 func generation() uint32 {
