@@ -150,13 +150,15 @@ func TestAFilterThatHangs(t *testing.T) {
 	}
 }
 
-func TestAFilterThatTakesNoContent(t *testing.T) {
+// dataFilter is a filter for one message that agrees to everything up to DATA, and
+// leaves it to the test what happens then.
+func dataFilter(t *testing.T, then func(c net.Conn, in *bufio.Reader)) *Filter {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	done := make(chan struct{})
+	t.Cleanup(func() { ln.Close() })
 	go func() {
 		c, err := ln.Accept()
 		if err != nil {
@@ -171,12 +173,22 @@ func TestAFilterThatTakesNoContent(t *testing.T) {
 		}
 		in.ReadString('\n')
 		fmt.Fprint(c, "354 go\r\n")
-		<-done
+		then(c, in)
 	}()
+	to, err := Parse(ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	to.Hello, to.Timeout = "front.example", 20*time.Second
+	return &to
+}
+
+func TestAFilterThatTakesNoContent(t *testing.T) {
+	done := make(chan struct{})
 	defer close(done)
-	to, _ := Parse(ln.Addr().String())
-	to.Hello, to.Timeout = "front.example", 100*time.Millisecond
-	if _, err := pass(t.Context(), &to, strings.Repeat(strings.Repeat("x", 1000)+"\n", 50000)); err == nil || !strings.HasPrefix(err.Error(), "timeout talking to proxy") {
+	to := dataFilter(t, func(net.Conn, *bufio.Reader) { <-done })
+	to.Timeout = 100 * time.Millisecond
+	if _, err := pass(t.Context(), to, strings.Repeat(strings.Repeat("x", 1000)+"\n", 50000)); err == nil || !strings.HasPrefix(err.Error(), "timeout talking to proxy") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -190,36 +202,17 @@ func TestEarlyReplies(t *testing.T) {
 		{"the end", "", "lost connection with proxy", ""},
 	} {
 		for _, size := range []int{1, 5000} { // lines: less than is gathered, and more than a socket takes
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
 			seen := make(chan string, 1)
-			go func() {
-				c, err := ln.Accept()
-				if err != nil {
-					return
-				}
-				defer c.Close()
-				in := bufio.NewReader(c)
-				fmt.Fprint(c, "220 x\r\n")
-				for range 3 { // EHLO, MAIL, RCPT
-					in.ReadString('\n')
-					fmt.Fprint(c, "250 ok\r\n")
-				}
-				in.ReadString('\n')
+			to := dataFilter(t, func(c net.Conn, in *bufio.Reader) {
 				if tc.early == "" {
-					fmt.Fprint(c, "354 go\r\n")
 					c.Close()
 					seen <- ""
 					return
 				}
-				fmt.Fprint(c, "354 go\r\n"+tc.early+"\r\n")
+				fmt.Fprint(c, tc.early+"\r\n")
 				rest, _ := io.ReadAll(in)
 				seen <- string(rest)
-			}()
-			to, _ := Parse(ln.Addr().String())
-			to.Hello, to.Timeout = "front.example", 20*time.Second
+			})
 			c, err := to.Dial(t.Context(), origin)
 			if err != nil {
 				t.Fatal(err)
@@ -239,7 +232,6 @@ func TestEarlyReplies(t *testing.T) {
 			}
 			_, err = w.Finish()
 			c.Close()
-			ln.Close()
 			var refused *Refused
 			if ok := errors.As(err, &refused); err == nil || !strings.Contains(err.Error(), tc.want) || ok != (tc.reply != "") || ok && refused.Reply.Text() != tc.reply {
 				t.Errorf("%s, %d lines: %v", tc.behaviour, size, err)
