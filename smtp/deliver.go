@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
-	"strings"
+	"slices"
 	"time"
 
 	"sealpost/lib/address"
@@ -201,19 +201,17 @@ func (w *walk) destination(ctx context.Context, dest route.Destination, final bo
 		}
 		w.warn(rf.Warnings)
 		w.log.Verbosef("%s: no hosts for %s: %v", w.req.QueueID, dest.Text, err)
-		w.last = &smtpclient.Failure{Scope: smtpclient.Site, Throttle: true, Status: rf.Status}
+		w.passed(&smtpclient.Failure{Scope: smtpclient.Site, Throttle: true, Status: rf.Status})
 		return rf.BestMX
 	}
 	w.warn(plan.Warnings)
 	final = final || plan.BestMX
-	for i, h := range plan.Hosts {
+	hosts := slices.DeleteFunc(slices.Clone(plan.Hosts), func(h route.Host) bool { return w.tried[h.Endpoint()] })
+	for i, h := range hosts {
 		if !w.sessionsLeft() || ctx.Err() != nil {
 			break
 		}
-		if w.tried[h.Endpoint()] {
-			continue
-		}
-		w.host(ctx, dest, h, caching, final && i == len(plan.Hosts)-1, final)
+		w.host(ctx, dest, h, caching, final && i == len(hosts)-1, final)
 		if len(w.rcpts) == 0 {
 			return false
 		}
@@ -236,7 +234,7 @@ func (w *walk) sessionsLeft() bool {
 func (w *walk) host(ctx context.Context, dest route.Destination, h route.Host, caching caching, last, lastDest bool) {
 	p, f := w.decide(ctx, dest, h, false)
 	if f != nil {
-		w.last = f
+		w.passed(f)
 		return
 	}
 	// The session that follows may be the last one allowed.
@@ -273,7 +271,7 @@ func (w *walk) connect(ctx context.Context, p *hostPlan, last bool) *session {
 		if err != nil {
 			f := smtpclient.Unreachable(h, err)
 			w.log.Log(maillog.Info, &maillog.ConnectFailure{QueueID: w.req.QueueID, Reason: f.Status.Reason})
-			w.last = f
+			w.passed(f)
 			return nil
 		}
 		s := newSession(nc, h, w.set, w.now())
@@ -382,6 +380,7 @@ func (w *walk) settle(ctx context.Context, r *rcpt, f *smtpclient.Failure, relay
 			w.log.Log(maillog.Info, &maillog.NextHost{QueueID: w.req.QueueID, Reason: f.Status.Reason})
 			w.last = f
 		}
+		r.kept = &kept{f, relay, stats, w.status}
 	case f.Soft(final):
 		r.done = true
 		w.out.Deferred(ctx, o)
@@ -416,54 +415,6 @@ func (w *walk) forget() {
 	}
 	clear(w.rcpts[len(left):])
 	w.rcpts = left
-}
-
-// leftovers settles recipients for which no host was left: by the last reason.
-// A permanent reason at a relay of ours is our configuration, not the sender's
-// fault (requiretls.md §6.8).
-func (w *walk) leftovers(ctx context.Context) {
-	f := w.last
-	if f == nil {
-		f = &smtpclient.Failure{Scope: smtpclient.Site, Status: dsn.Status{Code: "4.3.0", Reason: "server unavailable or unable to receive mail"}}
-		if ctx.Err() != nil {
-			f.Status = dsn.Status{Code: "4.3.2", Reason: "delivery was interrupted"}
-		}
-	}
-	if f.Status.Code == "5.4.6" && w.set.bestMXTransport != "" {
-		w.pass(ctx)
-		return
-	}
-	if !f.Soft(true) && f.Scope == smtpclient.Site && f.Status.Code != "5.4.6" {
-		what := ""
-		switch {
-		case w.fallback:
-			what = w.set.name("fallback_relay")
-		case w.set.relayhost != "" && w.req.Nexthop == w.set.relayhost:
-			what = "relayhost"
-		}
-		if what != "" {
-			w.log.Warnf("%s configuration problem", what)
-			adjusted := *f
-			adjusted.Status.Code = "4.3.5"
-			f = &adjusted
-		}
-	}
-	w.settleAll(ctx, f, "none", w.req.Stats, true)
-}
-
-// pass hands the recipients to best_mx_transport: "transport" or
-// "transport:nexthop".
-func (w *walk) pass(ctx context.Context) {
-	transport, nexthop, _ := strings.Cut(w.set.bestMXTransport, ":")
-	if nexthop == "" {
-		nexthop = w.req.Nexthop
-	}
-	for _, r := range w.rcpts {
-		w.log.Log(maillog.Info, &maillog.Passing{QueueID: w.req.QueueID, To: r.ext, Transport: transport})
-		r.done = true
-		w.out.Pass(ctx, r.Recipient, transport, nexthop)
-	}
-	w.forget()
 }
 
 // name is a parameter's name for this program.

@@ -10,11 +10,16 @@ import (
 )
 
 // reuseDestination offers the message over idle connections that were made for the
-// same destination, so that its hosts need not be looked up.
+// same destination, so that its hosts need not be looked up. Each host gets the
+// message once: one that refused it for a time is not asked again over the same
+// connection, which is idle by then, before others were.
 func (w *walk) reuseDestination(ctx context.Context, dest route.Destination, caching caching) {
 	for w.sessionsLeft() && len(w.rcpts) > 0 {
 		hops := make(map[string]*hostPlan)
 		s := w.cache.take(destLabel(dest), func(s *session) bool {
+			if w.tried[s.Host.Endpoint()] {
+				return false
+			}
 			p, known := hops[s.Host.Endpoint()]
 			if !known {
 				var f *smtpclient.Failure

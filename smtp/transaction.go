@@ -28,6 +28,8 @@ type rcpt struct {
 	reply    string              // what the server said last, when that was good
 	code     string              // its enhanced status code
 	fail     *smtpclient.Failure // what the server said last, when that was not
+
+	kept *kept // nil unless a host left it for the next one
 }
 
 // content is the message as lines; *queue.Content and converters of it.
