@@ -129,7 +129,7 @@ func (m *message) sizeRecord(payload string) {
 	if len(f) < 6 {
 		return
 	}
-	n, err := strconv.Atoi(f[5])
+	n, err := strconv.ParseInt(f[5], 10, 32) // as the field is read again
 	if err != nil || n < 0 {
 		m.bad("message rejected: malformed size record")
 		return
