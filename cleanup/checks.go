@@ -172,12 +172,7 @@ func (m *message) act(c *check, text []byte, value, word, arg string) []byte {
 		if arg == "" {
 			arg = "message content rejected"
 		}
-		if !startsWithCode(arg) {
-			arg = "5.7.1 " + arg
-		}
-		m.logCheck(c, "reject", text, arg)
-		m.status |= mailproto.CleanupCont
-		m.reason = arg
+		m.reject(c, text, value, arg)
 	case "WARN":
 		m.logCheck(c, "warning", text, arg)
 	case "INFO":
@@ -212,6 +207,24 @@ func (m *message) act(c *check, text []byte, value, word, arg string) []byte {
 		m.log.Warnf("%s: unknown command in %s map: %.100q", m.id, c.param, value)
 	}
 	return text
+}
+
+// reject refuses the message for good, or with a code of class 4 for now.
+func (m *message) reject(c *check, text []byte, value, arg string) {
+	switch {
+	case !startsWithCode(arg):
+		arg = "5.7.1 " + arg
+	case arg[0] == '2':
+		m.log.Warnf("%s: bad status code in %s map: %.100q -- need 4.x.x or 5.x.x", m.id, c.param, value)
+		arg = "4" + arg[1:]
+	}
+	m.logCheck(c, "reject", text, arg)
+	m.reason = arg
+	if arg[0] == '4' {
+		m.status |= mailproto.CleanupDefer
+	} else {
+		m.status |= mailproto.CleanupCont
+	}
 }
 
 // startsWithCode reports whether a text begins with an enhanced status code.

@@ -16,6 +16,8 @@ const headerTable = `
 /^Reject-It:/ REJECT not here
 /^Reject-Dsn:/ REJECT 5.7.99 with code
 /^Reject-Bare:/ REJECT
+/^Reject-Now:/ REJECT 4.7.1 try later
+/^Reject-Odd:/ REJECT 2.1.5 odd
 /^Warn-It:/ WARN careful
 /^Info-It:/ INFO for you
 /^Filter-It:/ FILTER smtp:[127.0.0.1]:9
@@ -134,6 +136,8 @@ func TestChecks(t *testing.T) {
 		{"Reject-It", "-", "reject: header Reject-It: value? folded" + from + ": 5.7.1 not here", "5.7.1 not here"},
 		{"Reject-Dsn", "-", "reject: header Reject-Dsn: value? folded" + from + ": 5.7.99 with code", "5.7.99 with code"},
 		{"Reject-Bare", "-", "reject: header Reject-Bare: value? folded" + from + ": 5.7.1 message content rejected", "5.7.1 message content rejected"},
+		{"Reject-Now", "-", "reject: header Reject-Now: value? folded" + from + ": 4.7.1 try later", "4.7.1 try later"},
+		{"Reject-Odd", "-", `bad status code in header_checks map: "REJECT 2.1.5 odd" -- need 4.x.x or 5.x.x`, "4.1.5 odd"},
 		{"Warn-It", kept, "warning: header Warn-It: value? folded" + from + ": careful", ""},
 		{"Info-It", kept, "info: header Info-It: value? folded" + from + ": for you", ""},
 		{"Filter-It", kept, "filter: header Filter-It: value? folded" + from + ": smtp:[127.0.0.1]:9", ""},
@@ -169,6 +173,9 @@ func TestChecks(t *testing.T) {
 			}
 			if (reply.Status != 0) != (tt.reply != "") || reply.Reason != tt.reply {
 				t.Errorf("reply %+v, want reason %q", reply, tt.reply)
+			}
+			if now := reply.Status == mailproto.CleanupDefer; now != strings.HasPrefix(tt.reply, "4") {
+				t.Errorf("status %d with reason %q", reply.Status, tt.reply)
 			}
 			if got := h.log.String(); !strings.Contains(got, tt.log) || tt.log == "" && strings.Contains(got, " header ") {
 				t.Errorf("log\n%s\nwant %s", got, tt.log)
