@@ -81,6 +81,8 @@ func TestTLSConnectionIsUsedAgain(t *testing.T) {
 			opts: sendopts.RequireTLSHeader, conns: 2, field: "may"},
 		{name: "reuse is off", server: "right", first: level("may", "smtp_tls_connection_reuse", "no"),
 			second: level("may", "smtp_tls_connection_reuse", "no"), conns: 2, field: "may"},
+		{name: "reuse is off for the second", server: "right", first: level("may"),
+			second: level("may", "smtp_tls_policy_maps", "static:{may connection_reuse=no}"), conns: 2, field: "may"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
