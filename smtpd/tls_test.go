@@ -308,6 +308,17 @@ func TestClientCertificateIsRequired(t *testing.T) {
 	}
 }
 
+// Where TLS is optional, a certificate is only asked for.
+func TestClientCertificateCannotBeRequired(t *testing.T) {
+	r, _ := tlsRig(t, "smtpd_tls_req_ccert=yes", "smtpd_tls_received_header=yes")
+	d := r.dial("")
+	d.startTLS(nil)
+	d.want("EHLO c.example", ehloOver("REQUIRETLS"))
+	if want := "warning: Can't require client certs unless TLS is required\n"; !strings.Contains(r.log.String(), want) {
+		t.Errorf("the log lacks %q:\n%s", want, r.log.String())
+	}
+}
+
 // A client that asks for a name gets the certificate for it, or for the nearest
 // domain above it, or the usual one.
 func TestServerNames(t *testing.T) {
@@ -394,13 +405,15 @@ func TestDrainDuringHandshake(t *testing.T) {
 func TestHandshakeThatFails(t *testing.T) {
 	r, _ := tlsRig(t, "smtpd_starttls_timeout=1s")
 	for _, tt := range []struct {
-		name string
-		then func(net.Conn)
-		log  string
+		name   string
+		then   func(net.Conn)
+		reason string
+		log    string
 	}{
-		{"garbage", func(c net.Conn) { c.Write([]byte("EHLO again\r\n")) }, "lost connection after STARTTLS from localhost[127.0.0.1]"},
-		{"silence", func(net.Conn) {}, "timeout after STARTTLS from localhost[127.0.0.1]"},
-		{"gone", func(c net.Conn) { c.Close() }, "lost connection after STARTTLS from localhost[127.0.0.1]"},
+		{"garbage", func(c net.Conn) { c.Write([]byte("EHLO again\r\n")) }, "tls: first record does not look like a TLS handshake", "lost connection after STARTTLS from localhost[127.0.0.1]"},
+		{"silence", func(net.Conn) {}, "Connection timed out", "timeout after STARTTLS from localhost[127.0.0.1]"},
+		{"gone", func(c net.Conn) { c.Close() }, "lost connection", "lost connection after STARTTLS from localhost[127.0.0.1]"},
+		{"reset", func(c net.Conn) { c.(*net.TCPConn).SetLinger(0); c.Close() }, "Connection reset by peer", "lost connection after STARTTLS from localhost[127.0.0.1]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := r.dial("")
@@ -414,7 +427,7 @@ func TestHandshakeThatFails(t *testing.T) {
 			case <-time.After(20 * time.Second):
 				t.Fatal("the session goes on")
 			}
-			if log := r.log.String()[before:]; !strings.Contains(log, "SSL_accept error from localhost[127.0.0.1]: ") || !strings.Contains(log, tt.log) {
+			if log := r.log.String()[before:]; !strings.Contains(log, "SSL_accept error from localhost[127.0.0.1]: "+tt.reason+"\n") || !strings.Contains(log, tt.log) {
 				t.Errorf("log:\n%s", log)
 			}
 		})
