@@ -119,7 +119,7 @@ func newTLSEngine(p *tlsParams, o *opener, tickets *tlsconn.Tickets, warnf func(
 	options, err := p.options(level, o, warnf)
 	if err == nil {
 		options.Tickets = tickets
-		options.SNI, err = o.sni(p.SNIMaps)
+		options.SNI, err = o.sni(p.SNIMaps, warnf)
 	}
 	if err == nil {
 		e.server, err = tlsconn.NewServer(options)
@@ -183,7 +183,7 @@ func (p *tlsParams) options(level tlsLevel, o *opener, warnf func(string, ...any
 
 // sni opens tls_server_sni_maps. A name is asked for as it is, then ".domain" for
 // each of its parents.
-func (o *opener) sni(spec string) (func(string) ([]tls.Certificate, error), error) {
+func (o *opener) sni(spec string, warnf func(string, ...any)) (func(string) ([]tls.Certificate, error), error) {
 	maps := o.mapsOf("tls_server_sni_maps", spec)
 	if maps.Empty() {
 		return nil, nil
@@ -191,11 +191,15 @@ func (o *opener) sni(spec string) (func(string) ([]tls.Certificate, error), erro
 	return func(name string) ([]tls.Certificate, error) {
 		for key := name; key != ""; {
 			value, found, err := maps.Lookup(context.Background(), key)
-			if err != nil {
-				return nil, err
+			var certs []tls.Certificate
+			if err == nil && found {
+				certs, err = tlsconn.ParseSNIValue(key, value, time.Now())
 			}
-			if found {
-				return tlsconn.ParseSNIValue(key, value, time.Now())
+			if err != nil {
+				warnf("no certificate for the name %q that a client asks for: %v", key, err)
+			}
+			if err != nil || found {
+				return certs, err
 			}
 			i := strings.IndexByte(key[1:], '.')
 			if i < 0 {

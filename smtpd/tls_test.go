@@ -349,6 +349,23 @@ func TestServerNames(t *testing.T) {
 	if log := r.log.String(); !strings.Contains(log, "from localhost[127.0.0.1] to mx.one.example: TLSv1.3") {
 		t.Errorf("log:\n%s", log)
 	}
+	// A certificate that cannot be read is not replaced by another one, and the log says
+	// which it is.
+	r, _ = tlsRig(t, "tls_server_sni_maps=inline:{ mx.one.example=/nonexistent/key.pem }")
+	d := r.dial("")
+	d.reply()
+	d.say("EHLO client.example")
+	d.say("STARTTLS")
+	if err := d.secure(&tls.Config{InsecureSkipVerify: true, ServerName: "mx.one.example"}); err == nil {
+		t.Error("there was a certificate")
+	}
+	<-d.done
+	for _, want := range []string{`warning: no certificate for the name "mx.one.example" that a client asks for: open /nonexistent/key.pem: no such file or directory`,
+		"SSL_accept error from localhost[127.0.0.1]: open /nonexistent/key.pem: no such file or directory\n"} {
+		if !strings.Contains(r.log.String(), want) {
+			t.Errorf("the log lacks %q:\n%s", want, r.log.String())
+		}
+	}
 }
 
 // A drain of the worker reaches idle sessions under TLS too.
