@@ -68,9 +68,12 @@ func (c *command) build(ctx context.Context, name string) error {
 			in = f
 		}
 		c.verbosef("build %s%s", name, store.Suffix)
-		entries, err := c.entries(in, name)
+		entries, content, err := c.entries(in, name)
 		if err != nil {
 			return err
+		}
+		if !c.open {
+			perm &= content
 		}
 		if c.add {
 			err = store.Update(ctx, name, true, perm, func(t *store.Change) error { return c.merge(t, name, entries) })
@@ -106,45 +109,54 @@ func (c *command) identity(st fs.FileInfo) instance.IDs {
 	return instance.IDs{UID: int(sys.Uid), GID: int(sys.Gid), Setgid: -1}
 }
 
-// entries reads the source of a table.
-func (c *command) entries(in io.Reader, name string) ([]table.Entry, error) {
+// entries reads the source of a table. perm is the mode that what is stored of files
+// allows: who may not read a private key may not read the table that has it.
+func (c *command) entries(in io.Reader, name string) (entries []table.Entry, perm fs.FileMode, err error) {
+	perm = fs.ModePerm
 	env := c.env
 	read := table.ReadEntries
 	if c.alias {
 		read = table.ReadAliases
 	}
 	env.AnyBytes = c.anyBytes || !c.set.UTF8
-	entries, err := read(env, in, name)
+	entries, err = read(env, in, name)
 	if err != nil || !c.files {
-		return entries, err
+		return entries, perm, err
 	}
 	kept := entries[:0]
 	for _, e := range entries {
-		content, err := concatenate(e.Value)
+		content, mode, err := concatenate(e.Value)
 		if err != nil {
 			c.warnf("%s, line %d: %v: skipping this entry", name, e.Line, err)
 			continue
 		}
+		perm &= mode | 0o600
 		e.Value = base64.StdEncoding.EncodeToString(content)
 		kept = append(kept, e)
 	}
-	return kept, nil
+	return kept, perm, nil
 }
 
-// concatenate is the content of files, with a line feed between them.
-func concatenate(names string) ([]byte, error) {
-	var all []byte
+// concatenate is the content of files, with a line feed between them, and what all
+// their modes allow.
+func concatenate(names string) (all []byte, perm fs.FileMode, err error) {
+	perm = fs.ModePerm
 	for i, name := range strings.FieldsFunc(names, func(r rune) bool { return strings.ContainsRune(", \t\r\n", r) }) {
 		b, err := os.ReadFile(name)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
+		st, err := os.Stat(name)
+		if err != nil {
+			return nil, 0, err
+		}
+		perm &= st.Mode().Perm()
 		if i > 0 {
 			all = append(all, '\n')
 		}
 		all = append(all, b...)
 	}
-	return all, nil
+	return all, perm, nil
 }
 
 func (c *command) fold(key string) string {

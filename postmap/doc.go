@@ -47,7 +47,8 @@
 //   - -f: do not fold keys. Patterns of regexp and pcre tables say themselves what they
 //     distinguish.
 //   - -F: a value is a list of file names, and what is stored is their content in base64;
-//     with -q and -s values are decoded.
+//     with -q and -s values are decoded. Who may not read one of these files may not read
+//     a new table.
 //   - -i: add the lines of standard input to the table that is there.
 //   - -j: with -q and -s, print one JSON object per line, {"key": "value"}.
 //   - -m: with -b and -h: headers of MIME parts and of attached messages are headers, and

@@ -87,7 +87,7 @@ func (f *finger) open(c *config.Config) error {
 	if f.secure, err = tlspolicy.Open(secure, f.lmtp, env, resolver); err != nil {
 		return err
 	}
-	f.engine, _, err = hop.OpenEngine(c, f.lmtp)
+	f.engine, _, err = hop.OpenEngine(c, f.lmtp, f.warnf)
 	return err
 }
 

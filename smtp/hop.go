@@ -140,7 +140,7 @@ func (w *walk) mayRetryPlain() bool {
 // fits reports whether a connection that was made before, for whatever message,
 // may carry this one (decision 5).
 func (w *walk) fits(s *session, p *hostPlan) bool {
-	if s.key != p.Policy.Key() || !p.Fits(s.Session, s.tls) {
+	if s.Facts.Secured && !p.Policy.Reuse || s.key != p.Policy.Key() || !p.Fits(s.Session, s.tls) {
 		return false
 	}
 	w.status = statusOf(p.Verdict)

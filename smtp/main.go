@@ -80,7 +80,7 @@ func newClient(env *service.Env) (*client, []string, error) {
 			return nil, nil, err
 		}
 	}
-	engine, files, err := hop.OpenEngine(cfg, lmtp)
+	engine, files, err := hop.OpenEngine(cfg, lmtp, env.Log.Warnf)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -389,7 +389,7 @@ func newFixture(t testing.TB, program string, values map[string]string, r dns.Re
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine, _, err := hop.OpenEngine(cfg, set.lmtp)
+	engine, _, err := hop.OpenEngine(cfg, set.lmtp, t.Logf)
 	if err != nil {
 		t.Fatal(err)
 	}

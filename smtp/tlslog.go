@@ -42,8 +42,10 @@ func (w *walk) logSecured(s *session, p *tlspolicy.Policy, facts tlsconn.Facts) 
 	if level.Has(tlsconn.LogPeerCert) && facts.Leaf() != nil {
 		w.log.Infof("%s: %s", relay, facts.Describe(w.set.digest))
 	}
-	untrusted := level.Has(tlsconn.LogUntrusted) || level != 0 && p.Level.UsesPKIX()
-	if facts.Peer.Why != "" && (level.Has(tlsconn.LogCertMatch) || untrusted && !facts.Peer.Trusted) {
+	// Why a message is not sent is said at every level but 0.
+	wanted := level != 0 && p.Level.MatchesCertificate() && !facts.Peer.Matched
+	untrusted := level.Has(tlsconn.LogUntrusted) && !facts.Peer.Trusted
+	if facts.Peer.Why != "" && (level.Has(tlsconn.LogCertMatch) || wanted || untrusted) {
 		w.log.Infof("certificate verification failed for %s: %s", relay, facts.Peer.Why)
 	}
 	if facts.Peer.Matched && facts.Peer.Name != "" && level.Has(tlsconn.LogCertMatch) {

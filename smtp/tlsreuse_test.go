@@ -81,6 +81,8 @@ func TestTLSConnectionIsUsedAgain(t *testing.T) {
 			opts: sendopts.RequireTLSHeader, conns: 2, field: "may"},
 		{name: "reuse is off", server: "right", first: level("may", "smtp_tls_connection_reuse", "no"),
 			second: level("may", "smtp_tls_connection_reuse", "no"), conns: 2, field: "may"},
+		{name: "reuse is off for the second", server: "right", first: level("may"),
+			second: level("may", "smtp_tls_policy_maps", "static:{may connection_reuse=no}"), conns: 2, field: "may"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -135,7 +137,9 @@ func TestTLSLogLines(t *testing.T) {
 	for _, tc := range []struct {
 		name, server, level, log string
 		set                      map[string]string
-		want                     string // the beginning of each line
+		tlsa                     string // a record
+		lines                    int    // how many; 0: one at most
+		want                     string // the beginning
 	}{
 		{name: "nothing", server: "right", level: "verify", log: "0"},
 		{name: "verified", server: "right", level: "verify", log: "1",
@@ -144,6 +148,16 @@ func TestTLSLogLines(t *testing.T) {
 			want: "Trusted TLS connection established to mx.b.test[127.0.0.1]:PORT: TLSv1.3 with cipher TLS_"},
 		{name: "untrusted", server: "self-signed", level: "may", log: "1",
 			want: "Untrusted TLS connection established to mx.b.test[127.0.0.1]:PORT: TLSv1.3 with cipher TLS_"},
+		{name: "wrong name", server: "wrong name", level: "verify", log: "1", lines: 2,
+			want: `certificate verification failed for mx.b.test[127.0.0.1]:PORT: certificate is for ["mx.other.test"], not for ["mx.b.test"]` +
+				"\nTrusted TLS connection established to mx.b.test[127.0.0.1]:PORT: "},
+		{name: "other TLSA record", server: "right", level: "dane", log: "1", lines: 2, tlsa: "3 1 1 " + strings.Repeat("ab", 32),
+			want: "certificate verification failed for mx.b.test[127.0.0.1]:PORT: certificate matches no TLSA record\n" +
+				"Untrusted TLS connection established to mx.b.test[127.0.0.1]:PORT: "},
+		{name: "no fingerprint", server: "right", level: "fingerprint", log: "summary", lines: 2,
+			set: map[string]string{"smtp_tls_fingerprint_cert_match": strings.Repeat("ab", 32)},
+			want: "certificate verification failed for mx.b.test[127.0.0.1]:PORT: certificate and key have none of the fingerprints\n" +
+				"Untrusted TLS connection established to mx.b.test[127.0.0.1]:PORT: "},
 		{name: "handshake failed", server: "broken", level: "encrypt", log: "0",
 			want: "SSL_connect error to mx.b.test[127.0.0.1]:PORT: lost connection"},
 		{name: "certificate", server: "right", level: "may", log: "peercert",
@@ -156,15 +170,20 @@ func TestTLSLogLines(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := serve(t, x.behaviour(tc.server))
-			srv := dnstest.New(t, dnstest.Config{Zone: zone(s.port())})
+			conf := dnstest.Config{Zone: zone(s.port())}
 			values := map[string]string{"smtp_tls_security_level": tc.level, "smtp_tls_loglevel": tc.log, "smtp_tls_CAfile": x.file}
+			if tc.tlsa != "" {
+				conf = dnstest.Config{Authentic: []string{"*"}, Zone: zone(s.port(), tc.tlsa)}
+				values["smtp_dns_support_level"] = "dnssec"
+			}
+			srv := dnstest.New(t, conf)
 			for k, v := range tc.set {
 				values[k] = v
 			}
 			f := newFixture(t, "smtp", values, resolver(t, srv))
 			f.run(t, request("b.test:"+s.port(), "a@b.test"))
 			got := strings.ReplaceAll(f.logged(), ":"+s.port(), ":PORT")
-			if !strings.HasPrefix(got, tc.want) || tc.want == "" && got != "" || strings.Contains(got, "\n") {
+			if !strings.HasPrefix(got, tc.want) || tc.want == "" && got != "" || strings.Count(got, "\n") != max(tc.lines-1, 0) {
 				t.Errorf("got  %s\nwant %s", got, tc.want)
 			}
 		})

@@ -279,7 +279,7 @@
 //     smtpd_tls_mandatory_exclude_ciphers too; tls_eecdh_auto_curves: what is
 //     negotiated.
 //   - smtpd_tls_ask_ccert (no), smtpd_tls_req_ccert (no): ask clients for a
-//     certificate; end the session of one without a trusted certificate.
+//     certificate; at level encrypt, end the session of one without a trusted certificate.
 //     smtpd_tls_CAfile, smtpd_tls_CApath (empty), tls_append_default_CA (no): who
 //     is trusted. relay_clientcerts (empty), smtpd_tls_fingerprint_digest (sha256).
 //   - smtpd_starttls_timeout (300s, under stress 10s): time for a handshake.

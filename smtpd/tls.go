@@ -108,6 +108,10 @@ func newTLSEngine(p *tlsParams, o *opener, tickets *tlsconn.Tickets, warnf func(
 	if err != nil {
 		return nil, fmt.Errorf("parameter smtpd_tls_loglevel: %w", err)
 	}
+	if p.ReqCert && level == tlsMay {
+		// Who comes in the clear shows no certificate either.
+		warnf("Can't require client certs unless TLS is required")
+	}
 	e := &tlsEngine{level: level, log: logLevel, timeout: p.Timeout}
 	if level == tlsNone {
 		return e, nil
@@ -115,7 +119,7 @@ func newTLSEngine(p *tlsParams, o *opener, tickets *tlsconn.Tickets, warnf func(
 	options, err := p.options(level, o, warnf)
 	if err == nil {
 		options.Tickets = tickets
-		options.SNI, err = o.sni(p.SNIMaps)
+		options.SNI, err = o.sni(p.SNIMaps, warnf)
 	}
 	if err == nil {
 		e.server, err = tlsconn.NewServer(options)
@@ -138,26 +142,12 @@ func (p *tlsParams) certificates() (tlsconn.Certificates, error) {
 		{CertFile: p.DCertFile, KeyFile: p.DKeyFile}}, now)
 }
 
-// A worker that starts because one file of a pair was replaced gives the other one
-// this long to follow. Clients wait in the backlog meanwhile.
-const (
-	settleTime = 3 * time.Second
-	settleStep = 50 * time.Millisecond
-)
-
-// settled reads certificate files until a key belongs to its certificate: they are
-// often two files, which are replaced one after the other.
+// settled reads certificate files when they are whole. All profiles wait together.
 func (o *opener) settled(load func() (tlsconn.Certificates, error)) (tlsconn.Certificates, error) {
 	if o.settleBy.IsZero() {
-		o.settleBy = time.Now().Add(settleTime)
+		o.settleBy = time.Now().Add(tlsconn.SettleTime)
 	}
-	for {
-		certs, err := load()
-		if !errors.Is(err, tlsconn.ErrMismatch) || time.Now().After(o.settleBy) {
-			return certs, err
-		}
-		time.Sleep(settleStep)
-	}
+	return tlsconn.Settle(o.settleBy, load)
 }
 
 // options reads files and translates settings.
@@ -193,7 +183,7 @@ func (p *tlsParams) options(level tlsLevel, o *opener, warnf func(string, ...any
 
 // sni opens tls_server_sni_maps. A name is asked for as it is, then ".domain" for
 // each of its parents.
-func (o *opener) sni(spec string) (func(string) ([]tls.Certificate, error), error) {
+func (o *opener) sni(spec string, warnf func(string, ...any)) (func(string) ([]tls.Certificate, error), error) {
 	maps := o.mapsOf("tls_server_sni_maps", spec)
 	if maps.Empty() {
 		return nil, nil
@@ -201,11 +191,15 @@ func (o *opener) sni(spec string) (func(string) ([]tls.Certificate, error), erro
 	return func(name string) ([]tls.Certificate, error) {
 		for key := name; key != ""; {
 			value, found, err := maps.Lookup(context.Background(), key)
-			if err != nil {
-				return nil, err
+			var certs []tls.Certificate
+			if err == nil && found {
+				certs, err = tlsconn.ParseSNIValue(key, value, time.Now())
 			}
-			if found {
-				return tlsconn.ParseSNIValue(key, value, time.Now())
+			if err != nil {
+				warnf("no certificate for the name %q that a client asks for: %v", key, err)
+			}
+			if err != nil || found {
+				return certs, err
 			}
 			i := strings.IndexByte(key[1:], '.')
 			if i < 0 {
@@ -321,7 +315,7 @@ func (s *session) secure(ctx context.Context) error {
 	c, err := e.server.Handshake(ctx, below)
 	below.under = false
 	if err != nil {
-		s.log.Infof("SSL_accept error from %s: %v", s.client.text, err)
+		s.log.Infof("SSL_accept error from %s: %s", s.client.text, tlsconn.Reason(err))
 		if errors.Is(err, context.DeadlineExceeded) {
 			return os.ErrDeadlineExceeded
 		}
@@ -330,7 +324,7 @@ func (s *session) secure(ctx context.Context) error {
 	s.conn.Replace(c)
 	s.secured = c
 	s.logTLS()
-	if s.p.starttls.ReqCert && !c.Facts.Peer.Trusted {
+	if s.p.starttls.ReqCert && e.level == tlsEncrypt && !c.Facts.Peer.Trusted {
 		text := "Client certificate not trusted"
 		if !c.Facts.Peer.Present {
 			text = "No client certificate presented"

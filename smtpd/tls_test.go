@@ -308,6 +308,17 @@ func TestClientCertificateIsRequired(t *testing.T) {
 	}
 }
 
+// Where TLS is optional, a certificate is only asked for.
+func TestClientCertificateCannotBeRequired(t *testing.T) {
+	r, _ := tlsRig(t, "smtpd_tls_req_ccert=yes", "smtpd_tls_received_header=yes")
+	d := r.dial("")
+	d.startTLS(nil)
+	d.want("EHLO c.example", ehloOver("REQUIRETLS"))
+	if want := "warning: Can't require client certs unless TLS is required\n"; !strings.Contains(r.log.String(), want) {
+		t.Errorf("the log lacks %q:\n%s", want, r.log.String())
+	}
+}
+
 // A client that asks for a name gets the certificate for it, or for the nearest
 // domain above it, or the usual one.
 func TestServerNames(t *testing.T) {
@@ -337,6 +348,23 @@ func TestServerNames(t *testing.T) {
 	}
 	if log := r.log.String(); !strings.Contains(log, "from localhost[127.0.0.1] to mx.one.example: TLSv1.3") {
 		t.Errorf("log:\n%s", log)
+	}
+	// A certificate that cannot be read is not replaced by another one, and the log says
+	// which it is.
+	r, _ = tlsRig(t, "tls_server_sni_maps=inline:{ mx.one.example=/nonexistent/key.pem }")
+	d := r.dial("")
+	d.reply()
+	d.say("EHLO client.example")
+	d.say("STARTTLS")
+	if err := d.secure(&tls.Config{InsecureSkipVerify: true, ServerName: "mx.one.example"}); err == nil {
+		t.Error("there was a certificate")
+	}
+	<-d.done
+	for _, want := range []string{`warning: no certificate for the name "mx.one.example" that a client asks for: open /nonexistent/key.pem: no such file or directory`,
+		"SSL_accept error from localhost[127.0.0.1]: open /nonexistent/key.pem: no such file or directory\n"} {
+		if !strings.Contains(r.log.String(), want) {
+			t.Errorf("the log lacks %q:\n%s", want, r.log.String())
+		}
 	}
 }
 
@@ -394,13 +422,15 @@ func TestDrainDuringHandshake(t *testing.T) {
 func TestHandshakeThatFails(t *testing.T) {
 	r, _ := tlsRig(t, "smtpd_starttls_timeout=1s")
 	for _, tt := range []struct {
-		name string
-		then func(net.Conn)
-		log  string
+		name   string
+		then   func(net.Conn)
+		reason string
+		log    string
 	}{
-		{"garbage", func(c net.Conn) { c.Write([]byte("EHLO again\r\n")) }, "lost connection after STARTTLS from localhost[127.0.0.1]"},
-		{"silence", func(net.Conn) {}, "timeout after STARTTLS from localhost[127.0.0.1]"},
-		{"gone", func(c net.Conn) { c.Close() }, "lost connection after STARTTLS from localhost[127.0.0.1]"},
+		{"garbage", func(c net.Conn) { c.Write([]byte("EHLO again\r\n")) }, "tls: first record does not look like a TLS handshake", "lost connection after STARTTLS from localhost[127.0.0.1]"},
+		{"silence", func(net.Conn) {}, "Connection timed out", "timeout after STARTTLS from localhost[127.0.0.1]"},
+		{"gone", func(c net.Conn) { c.Close() }, "lost connection", "lost connection after STARTTLS from localhost[127.0.0.1]"},
+		{"reset", func(c net.Conn) { c.(*net.TCPConn).SetLinger(0); c.Close() }, "Connection reset by peer", "lost connection after STARTTLS from localhost[127.0.0.1]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := r.dial("")
@@ -414,7 +444,7 @@ func TestHandshakeThatFails(t *testing.T) {
 			case <-time.After(20 * time.Second):
 				t.Fatal("the session goes on")
 			}
-			if log := r.log.String()[before:]; !strings.Contains(log, "SSL_accept error from localhost[127.0.0.1]: ") || !strings.Contains(log, tt.log) {
+			if log := r.log.String()[before:]; !strings.Contains(log, "SSL_accept error from localhost[127.0.0.1]: "+tt.reason+"\n") || !strings.Contains(log, tt.log) {
 				t.Errorf("log:\n%s", log)
 			}
 		})

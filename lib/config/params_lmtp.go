@@ -123,7 +123,7 @@ var lmtpParams = []Param{
 	{Name: "lmtp_tls_CAfile", Kind: Str, Default: "", Readers: "smtp", Status: Implemented,
 		Doc: "The file with the CA certificates that levels verify and secure trust."},
 	{Name: "lmtp_tls_CApath", Kind: Str, Default: "", Readers: "smtp", Status: Implemented,
-		Doc: "A directory with such files; read once, when the program starts."},
+		Doc: "A directory with such files, whatever their names are."},
 	{Name: "lmtp_tls_block_early_mail_reply", Kind: Bool, Default: "no", Readers: "smtp", Status: Implemented,
 		Doc: "Give up a TLS connection whose server has answered a mail command before one was sent: " +
 			"somebody else spoke first."},
@@ -186,7 +186,10 @@ var lmtpParams = []Param{
 		Doc: "Anything but empty: sessions are resumed, as long as the process lives. No file is made."},
 	{Name: "lmtp_tls_session_cache_timeout", Kind: Time, Default: "3600s", Readers: "tlsmgr"},
 	{Name: "lmtp_tls_trace_size_limit", Kind: Int, Default: "102400", Readers: "smtp"},
-	{Name: "lmtp_tls_trust_anchor_file", Kind: Str, Default: "", Readers: "smtp"},
+	{Name: "lmtp_tls_trust_anchor_file", Kind: Str, Default: "", Readers: "smtp", Status: Implemented,
+		Doc: "Files with the certificates that levels verify and secure trust, in place of lmtp_tls_CAfile and " +
+			"lmtp_tls_CApath: of CAs at the root or below it, whose dates do not matter. mail_owner must be able to read them, in the " +
+			"chroot if there is one. Bare public keys are not supported."},
 	{Name: "lmtp_tls_verify_cert_match", Kind: Str, Default: "hostname", Readers: "smtp", Status: Implemented,
 		Doc: "What smtp_tls_verify_cert_match is, for LMTP."},
 	{Name: "lmtp_tls_wrappermode", Kind: Bool, Default: "no", Readers: "smtp", Status: Implemented,

@@ -29,7 +29,7 @@ var smtpTlsParams = []Param{
 	{Name: "smtp_tls_CAfile", Kind: Str, Default: "", Readers: "smtp", Status: Implemented,
 		Doc: "The file with the CA certificates that levels verify and secure trust."},
 	{Name: "smtp_tls_CApath", Kind: Str, Default: "", Readers: "smtp", Status: Implemented,
-		Doc: "A directory with such files; read once, when the program starts."},
+		Doc: "A directory with such files, whatever their names are."},
 	{Name: "smtp_tls_block_early_mail_reply", Kind: Bool, Default: "no", Readers: "smtp", Status: Implemented,
 		Doc: "Give up a TLS connection whose server has answered a mail command before one was sent: " +
 			"somebody else spoke first."},
@@ -104,7 +104,10 @@ var smtpTlsParams = []Param{
 		Doc: "Anything but empty: sessions are resumed, as long as the process lives. No file is made."},
 	{Name: "smtp_tls_session_cache_timeout", Kind: Time, Default: "3600s", Readers: "smtp tlsmgr"},
 	{Name: "smtp_tls_trace_size_limit", Kind: Int, Default: "102400", Readers: "smtp"},
-	{Name: "smtp_tls_trust_anchor_file", Kind: Str, Default: "", Readers: "smtp"},
+	{Name: "smtp_tls_trust_anchor_file", Kind: Str, Default: "", Readers: "smtp", Status: Implemented,
+		Doc: "Files with the certificates that levels verify and secure trust, in place of smtp_tls_CAfile and " +
+			"smtp_tls_CApath: of CAs at the root or below it, whose dates do not matter. mail_owner must be able to read them, in the " +
+			"chroot if there is one. Bare public keys are not supported."},
 	{Name: "smtp_tls_verify_cert_match", Kind: Str, Default: "hostname", Readers: "smtp", Status: Implemented,
 		Doc: "The names that a certificate may have at level verify: hostname, nexthop, dot-nexthop, domains, " +
 			".domains."},

@@ -28,7 +28,7 @@ var tlsParams = []Param{
 	{Name: "tls_random_reseed_period", Kind: Time, Default: "3600s", Readers: "tlsmgr"},
 	{Name: "tls_random_source", Kind: Str, Default: "dev:/dev/urandom", Readers: "tlsmgr"},
 	{Name: "tls_server_sni_maps", Kind: List, Default: "", Readers: "smtpd tlsproxy", Status: Implemented,
-		Doc: `Tables of certificates for names that clients ask for: a name, or ".domain" for the names below it. The value is the base64 form of a chain file (postmap -F), or the absolute path of one.`},
+		Doc: `Tables of certificates for names that clients ask for: a name, or ".domain" for the names below it. The value is the base64 form of a chain file (postmap -F), or the absolute path of one, which mail_owner must be able to read.`},
 	{Name: "tls_session_ticket_cipher", Kind: Str, Default: "aes-256-cbc", Readers: "smtpd tlsproxy"},
 	{Name: "tls_ssl_options", Kind: List, Default: ""},
 	{Name: "tls_trace_rate_limit", Kind: Int, Default: "1"},

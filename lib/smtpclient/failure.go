@@ -90,10 +90,20 @@ func Broke(h route.Host, err error, while string) *Failure {
 		reason = "conversation with " + h.NameAddr() + " timed out while " + while
 	default:
 		f.Status.Code = "4.4.2"
-		reason = "lost connection with " + h.NameAddr() + " while " + while
+		reason = "lost connection with " + h.NameAddr() + " while " + while + alert(err)
 	}
 	f.Status.Reason = reason
 	return f
+}
+
+// alert is what the server said in TLS before it hung up: in TLS 1.3 a server that
+// wants a certificate of the client says so only after the handshake.
+func alert(err error) string {
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Op != "remote error" {
+		return ""
+	}
+	return " (" + op.Error() + ")"
 }
 
 // Unreachable is a connection that was not made: "connect to H[A]:P: Connection refused".

@@ -112,6 +112,27 @@ func LoadPairs(pairs []Pair, now time.Time) (Certificates, error) {
 	return out, nil
 }
 
+// Files that are replaced one after the other, or written in place, are given this
+// long to become whole.
+const (
+	SettleTime = 3 * time.Second
+	settleStep = 50 * time.Millisecond
+)
+
+// Settle reads certificate files until each key is there and belongs to its
+// certificate, or until the time is over: a worker that starts because a file was
+// replaced must not come too early for the rest. Clients wait in the backlog meanwhile.
+func Settle(by time.Time, load func() (Certificates, error)) (Certificates, error) {
+	for {
+		certs, err := load()
+		unfinished := errors.Is(err, ErrMismatch) || errors.Is(err, ErrNoKey) || errors.Is(err, ErrNoCert)
+		if !unfinished || time.Now().After(by) {
+			return certs, err
+		}
+		time.Sleep(settleStep)
+	}
+}
+
 // add makes a certificate of a key and a chain.
 func (c *Certificates) add(key namedBlock, chain []namedBlock, now time.Time) error {
 	if len(chain) == 0 {
@@ -205,6 +226,7 @@ func LoadRoots(file, dir string, system bool) (pool *x509.CertPool, files []stri
 	if dir == "" {
 		return pool, files, nil
 	}
+	files = append(files, dir) // its time changes when a file comes or goes
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, nil, err
@@ -217,6 +239,7 @@ func LoadRoots(file, dir string, system bool) (pool *x509.CertPool, files []stri
 		if err := addRoots(pool, path); err != nil && !errors.Is(err, ErrNoCert) {
 			return nil, nil, err
 		}
+		files = append(files, path)
 	}
 	return pool, files, nil
 }

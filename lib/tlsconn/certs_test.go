@@ -7,8 +7,10 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -136,6 +138,44 @@ func TestFilesOfAnErrorAreNamed(t *testing.T) {
 	}
 	if pairs[1].KeyFile != "" {
 		t.Error("the caller's pairs were changed")
+	}
+}
+
+// A directory of CAs is watched with its files: who joins or leaves it changes it.
+func TestDirectoryOfCAsIsWatched(t *testing.T) {
+	dir := t.TempDir()
+	file := ca.New(t, "CA").WriteCert(t, dir)
+	for _, other := range []string{"README", "empty"} {
+		if err := os.WriteFile(filepath.Join(dir, other), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, files, err := LoadRoots("", dir, false)
+	if err != nil || !slices.Contains(files, dir) || !slices.Contains(files, file) {
+		t.Errorf("watched: %q, %v", files, err)
+	}
+}
+
+// Files that are still being written are waited for, and no longer than needed.
+func TestFilesSettle(t *testing.T) {
+	for _, unfinished := range []error{ErrMismatch, ErrNoKey, ErrNoCert} {
+		calls := 0
+		load := func() (Certificates, error) {
+			if calls++; calls < 3 {
+				return Certificates{}, fmt.Errorf("parameter x: y.pem: %w", unfinished)
+			}
+			return Certificates{}, nil
+		}
+		if _, err := Settle(time.Now().Add(time.Minute), load); err != nil || calls != 3 {
+			t.Errorf("%v: %v after %d attempts", unfinished, err, calls)
+		}
+	}
+	for _, final := range []error{ErrEncrypted, os.ErrNotExist} {
+		calls := 0
+		_, err := Settle(time.Now().Add(time.Minute), func() (Certificates, error) { calls++; return Certificates{}, final })
+		if !errors.Is(err, final) || calls != 1 {
+			t.Errorf("%v after %d attempts, want %v", err, calls, final)
+		}
 	}
 }
 

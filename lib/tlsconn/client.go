@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -24,6 +25,8 @@ type Client struct {
 	sessions tls.ClientSessionCache // nil: no resumption
 	anchors  anchors
 	now      func() time.Time
+	warnf    func(format string, args ...any)
+	said     sync.Map // problems that warnf was told
 }
 
 // ClientOptions are what a Client is made of.
@@ -33,11 +36,14 @@ type ClientOptions struct {
 	Curves       []tls.CurveID // nil: those of crypto/tls
 	Resume       bool          // remember sessions
 	Now          func() time.Time
+	// Warnf is told, once each, what policies ask for and crypto/tls cannot do
+	// (decision 50). nil: nobody is.
+	Warnf func(format string, args ...any)
 }
 
 // NewClient makes a client.
 func NewClient(o ClientOptions) *Client {
-	c := &Client{roots: o.Roots, certs: o.Certificates, curves: o.Curves, now: o.Now}
+	c := &Client{roots: o.Roots, certs: o.Certificates, curves: o.Curves, now: o.Now, warnf: o.Warnf}
 	if c.roots == nil {
 		c.roots = x509.NewCertPool()
 	}
@@ -56,10 +62,11 @@ func NewClient(o ClientOptions) *Client {
 // error; the caller decides by it (Policy.Decide). After an error nc is no longer
 // usable.
 func (c *Client) Handshake(ctx context.Context, nc net.Conn, p *tlspolicy.Policy, host string) (net.Conn, Facts, error) {
-	config, err := c.config(p)
+	config, problems, err := c.config(p)
 	if err != nil {
 		return nil, Facts{}, fmt.Errorf("%s: %w", host, err)
 	}
+	c.warn(host, problems)
 	t := tls.Client(nc, config)
 	if err := t.HandshakeContext(ctx); err != nil {
 		return nil, Facts{}, fmt.Errorf("%s: %w", host, err)
@@ -74,16 +81,33 @@ func (c *Client) Handshake(ctx context.Context, nc net.Conn, p *tlspolicy.Policy
 	return t, f, nil
 }
 
-// config translates a policy. Certificates are checked after the handshake, so
-// that crypto/tls itself must not.
-func (c *Client) config(p *tlspolicy.Policy) (*tls.Config, error) {
-	versions, _, err := ParseProtocols(p.Protocols)
-	if err != nil {
-		return nil, err
+// warn says what a policy asks for that cannot be done; each sentence once, at
+// the first host.
+func (c *Client) warn(host string, problems []string) {
+	if c.warnf == nil {
+		return
 	}
-	suites, _, err := ParseCiphers(p.Ciphers, p.Exclude)
+	for _, text := range problems {
+		if _, again := c.said.LoadOrStore(text, true); !again {
+			c.warnf("TLS policy for %s: %s", host, text)
+		}
+	}
+}
+
+// config translates a policy, with what cannot be done of it. Certificates are
+// checked after the handshake, so that crypto/tls itself must not.
+func (c *Client) config(p *tlspolicy.Policy) (_ *tls.Config, problems []string, err error) {
+	versions, problems, err := ParseProtocols(p.Protocols)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	suites, more, err := ParseCiphers(p.Ciphers, p.Exclude)
+	if err != nil {
+		return nil, nil, err
+	}
+	problems = append(problems, more...)
+	if p.RawKeys {
+		problems = append(problems, "enable_rpk: raw public keys are not available; certificates are used")
 	}
 	config := &tls.Config{
 		InsecureSkipVerify: true,
@@ -98,7 +122,7 @@ func (c *Client) config(p *tlspolicy.Policy) (*tls.Config, error) {
 	if c.sessions != nil {
 		config.ClientSessionCache = prefixed{c.sessions, p.Key()}
 	}
-	return config, nil
+	return config, problems, nil
 }
 
 // trust gives the CAs that a policy trusts.
@@ -142,29 +166,81 @@ func (p prefixed) Put(key string, s *tls.ClientSessionState) {
 	p.ClientSessionCache.Put(p.prefix+"\x00"+key, s)
 }
 
-// anchors keeps trust anchor files that policies name, as long as the process
-// lives: a worker is replaced when files change.
+// anchors keeps trust anchor files that policies name, as long as they are what
+// they were. Nobody knows them at start, so that nobody can watch them.
 type anchors struct {
 	mu    sync.Mutex
-	pools map[string]*x509.CertPool
+	pools map[string]anchorPool
+}
+
+type anchorPool struct {
+	pool *x509.CertPool
+	seen []os.FileInfo
+}
+
+// current reports whether the files did not change. One that is gone is not one
+// that was replaced: what was read of it stays in use.
+func (p *anchorPool) current(files []string) bool {
+	for i, file := range files {
+		now, err := os.Stat(file)
+		if err != nil {
+			continue
+		}
+		was := p.seen[i]
+		if !os.SameFile(was, now) || !was.ModTime().Equal(now.ModTime()) || was.Size() != now.Size() {
+			return false
+		}
+	}
+	return true
 }
 
 func (a *anchors) load(files []string) (*x509.CertPool, error) {
 	key := fmt.Sprintf("%q", files)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if pool, ok := a.pools[key]; ok {
-		return pool, nil
+	if known, ok := a.pools[key]; ok && known.current(files) {
+		return known.pool, nil
 	}
-	pool := x509.NewCertPool()
+	fresh := anchorPool{pool: x509.NewCertPool()}
 	for _, file := range files {
-		if err := addRoots(pool, file); err != nil {
+		seen, err := os.Stat(file)
+		if err == nil {
+			err = addAnchors(fresh.pool, file)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("trust anchors: %w", err)
 		}
+		fresh.seen = append(fresh.seen, seen)
 	}
 	if a.pools == nil {
-		a.pools = make(map[string]*x509.CertPool)
+		a.pools = make(map[string]anchorPool)
 	}
-	a.pools[key] = pool
-	return pool, nil
+	a.pools[key] = fresh
+	return fresh.pool, nil
+}
+
+// addAnchors adds the certificates of a file as trust anchors, whose dates do not
+// matter.
+func addAnchors(pool *x509.CertPool, file string) error {
+	blocks, err := readBlocks(file)
+	if err != nil {
+		return err
+	}
+	found := false
+	for _, b := range blocks {
+		if !b.isCert() {
+			continue
+		}
+		cert, err := x509.ParseCertificate(b.Bytes)
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		cert.NotBefore, cert.NotAfter = time.Unix(0, 0), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+		pool.AddCert(cert)
+		found = true
+	}
+	if !found {
+		return fmt.Errorf("%s: %w", file, ErrNoCert)
+	}
+	return nil
 }

@@ -3,7 +3,10 @@ package tlsconn
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
+	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -185,5 +188,61 @@ func TestClientResumes(t *testing.T) {
 				t.Errorf("resume %t, handshake %d: resumed %t", resume, i, facts.State.DidResume)
 			}
 		}
+	}
+}
+
+// Trust anchors are certificates at any place in a chain; their dates do not matter, and a file
+// that was replaced counts at once. One that is gone stays in use.
+func TestTrustAnchors(t *testing.T) {
+	old, next := ca.NewExpired(t, "Old CA"), ca.New(t, "Next CA")
+	anchor := old.WriteCert(t, t.TempDir())
+	c := NewClient(ClientOptions{})
+	p := policy(tlspolicy.Verify, func(p *tlspolicy.Policy) { p.TrustAnchors = []string{anchor} })
+	leaf := ca.Leaf{Names: []string{"mx.example"}}
+	oldServer, _ := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{old.Issue(t, leaf)}})
+	nextServer, _ := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{next.Issue(t, leaf)}})
+	check := func(when string, wantOld, wantNext bool) {
+		t.Helper()
+		for addr, want := range map[string]bool{oldServer: wantOld, nextServer: wantNext} {
+			facts, err := shake(t, c, addr, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if facts.Peer.Matched != want {
+				t.Errorf("%s, old server %t: matched %t (%s)", when, addr == oldServer, facts.Peer.Matched, facts.Peer.Why)
+			}
+		}
+	}
+	check("before", true, false)
+	if err := os.Rename(next.WriteCert(t, t.TempDir()), anchor); err != nil {
+		t.Fatal(err)
+	}
+	check("after the file was replaced", false, true)
+	if err := os.Remove(anchor); err != nil {
+		t.Fatal(err)
+	}
+	check("after the file was removed", false, true)
+}
+
+// What a policy asks for and cannot be had is said, once.
+func TestPolicyProblemsAreSaid(t *testing.T) {
+	cert := ca.New(t, "CA").Issue(t, ca.Leaf{Names: []string{"mx.example"}})
+	addr, _ := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{cert}})
+	var said []string
+	c := NewClient(ClientOptions{Warnf: func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }})
+	for range 2 {
+		if _, err := shake(t, c, addr, policy(tlspolicy.Encrypt, func(p *tlspolicy.Policy) {
+			p.RawKeys, p.Ciphers, p.Exclude, p.Protocols = true, "export", "nonsense", "!TLSv1.2"
+		})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{`"!TLSv1.2" has a gap below TLSv1.3; versions below the gap are not used`, `cipher grade "export" is not available; medium is used`,
+		`excluded cipher "nonsense" is not known; nothing is excluded for it`, "enable_rpk: raw public keys are not available; certificates are used"}
+	for i := range want {
+		want[i] = "TLS policy for mx.example[127.0.0.1]: " + want[i]
+	}
+	if !slices.Equal(said, want) {
+		t.Errorf("said\n%s\nwant\n%s", strings.Join(said, "\n"), strings.Join(want, "\n"))
 	}
 }

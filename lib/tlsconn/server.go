@@ -5,8 +5,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
 	"net"
+	"os"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"sealpost/lib/tlspolicy"
@@ -155,4 +159,21 @@ func (s *Server) peer(chain []*x509.Certificate) tlspolicy.Peer {
 		p.Why = err.Error()
 	}
 	return p
+}
+
+// Reason is why a handshake failed, for the log: in Postfix's words where the peer
+// did not speak of TLS.
+func Reason(err error) string {
+	var op *net.OpError
+	var errno syscall.Errno
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return "Connection timed out"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "lost connection"
+	case errors.As(err, &op) && errors.As(op.Err, &errno):
+		text := errno.Error()
+		return strings.ToUpper(text[:1]) + text[1:]
+	}
+	return err.Error()
 }

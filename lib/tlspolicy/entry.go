@@ -8,6 +8,7 @@ import (
 
 	"sealpost/lib/confline"
 	"sealpost/lib/dns"
+	"sealpost/lib/idn"
 	"sealpost/lib/mtasts"
 	"sealpost/lib/table"
 )
@@ -165,12 +166,35 @@ func (e *entry) setMatch(value string) error {
 	return nil
 }
 
-// keys are the look-ups for a destination in the policy tables, in order.
+// keys are the look-ups for a destination in the policy tables, in order. Who writes
+// a recipient chooses how its domain is spelled, and must not choose the policy with
+// it: what IDNA takes for a dot or a letter is one here too, and a dot at the end is
+// none.
 func keys(nexthop string, ascii func(string) (string, error)) []table.Key {
-	return table.PolicyKeys(nexthop, func(key string) []string { return forms(key, ascii) })
+	name := plain(nexthop, ascii)
+	list := table.PolicyKeys(name, func(key string) []string { return forms(key, ascii) })
+	if name != nexthop {
+		list = append([]table.Key{{Text: nexthop}}, list...)
+	}
+	return list
 }
 
-// forms are a key and its A-label form where that differs. A domain within [ ] or
+// plain is a domain as its owner writes it, with "." between labels only.
+func plain(nexthop string, ascii func(string) (string, error)) string {
+	if strings.ContainsAny(nexthop, "[]:/") {
+		return nexthop
+	}
+	name := nexthop
+	if a, err := ascii(nexthop); err == nil && a != nexthop {
+		if u, err := idn.ToUnicode(a); err == nil {
+			name = u
+		}
+	}
+	return strings.TrimSuffix(name, ".")
+}
+
+// forms are a key, its A-label form and its U-label form where they differ: a table
+// may have either, whichever the message has (decision 11). A domain within [ ] or
 // before a port is converted alone.
 func forms(key string, ascii func(string) (string, error)) []string {
 	first, last := 0, len(key)
@@ -180,8 +204,11 @@ func forms(key string, ascii func(string) (string, error)) []string {
 	if i := strings.IndexAny(key, "]:"); i >= 0 {
 		last = i
 	}
-	if name, err := ascii(key[first:last]); err == nil && name != key[first:last] {
-		return []string{key, key[:first] + name + key[last:]}
+	list := []string{key}
+	for _, convert := range []func(string) (string, error){ascii, idn.ToUnicode} {
+		if name, err := convert(key[first:last]); err == nil && !strings.EqualFold(name, key[first:last]) {
+			list = append(list, key[:first]+name+key[last:])
+		}
 	}
-	return []string{key}
+	return list
 }

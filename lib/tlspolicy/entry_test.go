@@ -19,6 +19,13 @@ func TestKeys(t *testing.T) {
 		{"[2001:db8::1]", "[2001:db8::1]"},
 		{"bücher.example", "bücher.example xn--bcher-kva.example .example*"},
 		{"[bücher.example]:25", "[bücher.example]:25 [xn--bcher-kva.example]:25"},
+		{"xn--bcher-kva.example", "xn--bcher-kva.example bücher.example .example*"},
+		// Other ways to write a domain that leads to the same hosts.
+		{"a.bank.example.", "a.bank.example. a.bank.example .bank.example* .example*"},
+		{"bank.example。", "bank.example。 bank.example .example*"},
+		{"a。bank．example", "a。bank．example a.bank.example .bank.example* .example*"},
+		{"ba\u00adnk.example", "ba\u00adnk.example bank.example .example*"},
+		{"bu\u0308CHER.example", "bu\u0308CHER.example bücher.example xn--bcher-kva.example .example*"},
 		{"", ""},
 		{"x", "x"},
 		{"[", "["},

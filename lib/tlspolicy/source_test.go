@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -78,5 +79,27 @@ func TestParametersThatNobodyCanBeServedWith(t *testing.T) {
 		if _, err := Load(mainCF(t, tt.line), false); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v", tt.line, err)
 		}
+	}
+}
+
+// What a Source reads is what postconf(5) and "sealpost check" call supported, but for
+// what crypto/tls cannot do (decision 50).
+func TestParametersAreSupported(t *testing.T) {
+	text, err := os.ReadFile("source.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, m := range regexp.MustCompile(`(?:str|yes)\("(tls_\w+)"\)`).FindAllStringSubmatch(string(text), -1) {
+		for _, name := range []string{"smtp_" + m[1], "lmtp_" + m[1]} {
+			p, known := config.Lookup(name)
+			if supported := p != nil && p.Status == config.Implemented; !known || supported == strings.HasSuffix(name, "enable_rpk") {
+				t.Errorf("%s: known %t, supported %t", name, known, supported)
+			}
+			n++
+		}
+	}
+	if n < 30 {
+		t.Errorf("%d parameters found", n)
 	}
 }

@@ -39,13 +39,20 @@ type Leaf struct {
 }
 
 // New makes an authority.
-func New(t testing.TB, name string) *Authority {
+func New(t testing.TB, name string) *Authority { return newAuthority(t, Leaf{CN: name}) }
+
+// NewExpired makes an authority whose own certificate has expired.
+func NewExpired(t testing.TB, name string) *Authority {
+	return newAuthority(t, Leaf{CN: name, Expired: true})
+}
+
+func newAuthority(t testing.TB, l Leaf) *Authority {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tmpl := template(t, Leaf{CN: name})
+	tmpl := template(t, l)
 	tmpl.IsCA, tmpl.BasicConstraintsValid = true, true
 	tmpl.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature
 	return &Authority{Cert: sign(t, tmpl, tmpl, key.Public(), key), key: key}
