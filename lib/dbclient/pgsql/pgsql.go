@@ -121,6 +121,5 @@ func (a account) finish(c *pgx.ConnConfig) *pgx.ConnConfig {
 	c.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
 	c.RuntimeParams["client_encoding"] = "UTF8"
 	c.RuntimeParams["standard_conforming_strings"] = "on"
-	c.RuntimeParams["statement_timeout"] = strconv.FormatInt(a.timeout.Milliseconds(), 10)
 	return c
 }
