@@ -165,6 +165,17 @@ func (q *SQL) pool(host string) (*sql.DB, error) {
 	return db, nil
 }
 
+// Forget leaves the pools to the look-ups that use them; the next one makes another.
+func (q *SQL) Forget() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, db := range q.pools {
+		db.SetMaxIdleConns(-1) // what comes back is closed
+		time.AfterFunc(2*q.Common.Timeout, func() { _ = db.Close() })
+	}
+	q.pools = nil
+}
+
 // Close closes all connections.
 func (q *SQL) Close() error {
 	q.mu.Lock()
