@@ -185,6 +185,24 @@ func TestServerThatIsRestarted(t *testing.T) {
 	}
 }
 
+// A server that dies in the middle of a question is no answer: the next host is asked.
+func TestServerThatHangsUp(t *testing.T) {
+	bad := serve(t, &server{answer: func(string) ([][]any, string) { return nil, "" }})
+	good := serve(t, &server{answer: always([]any{"v"})})
+	for range 20 { // hosts are tried in random order
+		got := dbtest.Lookup(t, open(t, bad.Addr()+" "+good.Addr(), query), "k")
+		if got != "v" {
+			t.Fatal(got)
+		}
+		if len(bad.Asked()) > 0 {
+			break
+		}
+	}
+	if got := dbtest.Lookup(t, open(t, bad.Addr(), query), "k"); !strings.HasPrefix(got, "error: host "+bad.Addr()) {
+		t.Error(got)
+	}
+}
+
 func TestServerThatDoesNotAnswer(t *testing.T) {
 	release := make(chan struct{})
 	s := serve(t, &server{answer: func(string) ([][]any, string) { <-release; return nil, "" }})

@@ -288,6 +288,31 @@ func TestServerThatIsRestarted(t *testing.T) {
 	}
 }
 
+// A server that dies in the middle of a question is no answer: the next host is asked.
+func TestServerThatHangsUp(t *testing.T) {
+	for _, fault := range []*pgproto3.ErrorResponse{nil, {Severity: "FATAL", Code: "57P01", Message: "terminating connection due to administrator command"}} {
+		hangsUp(t, &server{answer: func(string) ([][]any, *pgproto3.ErrorResponse) { return nil, fault }})
+	}
+}
+
+func hangsUp(t *testing.T, bad *server) {
+	t.Helper()
+	serve(t, bad)
+	good := serve(t, &server{answer: always([]any{"v"})})
+	for range 20 { // hosts are tried in random order
+		got := dbtest.Lookup(t, open(t, bad.Addr()+" "+good.Addr(), query), "k")
+		if got != "v" {
+			t.Fatal(got)
+		}
+		if len(bad.Asked()) > 0 {
+			break
+		}
+	}
+	if got := dbtest.Lookup(t, open(t, bad.Addr(), query), "k"); !strings.HasPrefix(got, "error: host "+bad.Addr()) {
+		t.Error(got)
+	}
+}
+
 func TestServerThatDoesNotAnswer(t *testing.T) {
 	release := make(chan struct{})
 	s := serve(t, &server{answer: func(string) ([][]any, *pgproto3.ErrorResponse) { <-release; return nil, nil }})
