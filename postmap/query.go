@@ -107,8 +107,8 @@ func (c *command) mayAsk(key string) bool {
 // print prints a key and its value.
 func (c *command) print(key, value string) error {
 	if c.json {
-		k, err1 := json.Marshal(key)
-		v, err2 := json.Marshal(value)
+		k, err1 := quoteJSON(key)
+		v, err2 := quoteJSON(value)
 		_, err3 := fmt.Fprintf(c.out, "{%s: %s}\n", k, v)
 		return errors.Join(err1, err2, err3)
 	}
@@ -118,6 +118,15 @@ func (c *command) print(key, value string) error {
 	}
 	_, err := c.out.WriteString(key + separator + value + "\n")
 	return err
+}
+
+// quoteJSON is a string of JSON with "<", "&" and ">" as they are: addresses have them.
+func quoteJSON(text string) (string, error) {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(text)
+	return strings.TrimSuffix(b.String(), "\n"), err
 }
 
 // maxKey is the longest line of standard input that is a key.

@@ -156,10 +156,11 @@ func words(value string) []string {
 func (t *tableSet) asked(value string) {
 	for _, word := range words(value) {
 		spec := strings.TrimLeft(word, "!")
-		for strings.HasPrefix(spec, "proxy:") {
-			spec = spec[len("proxy:"):]
-		}
 		kind, name, _ := strings.Cut(spec, ":")
+		for kind == "proxy" || kind == "debug" { // the daemon opens what follows
+			spec = name
+			kind, name, _ = strings.Cut(spec, ":")
+		}
 		if name == "" {
 			continue
 		}

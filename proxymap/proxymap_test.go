@@ -244,6 +244,7 @@ func TestApprovedTables(t *testing.T) {
 		"mynetworks":                   "127.0.0.0/8, !sqlite:/etc/f.cf",
 		"local_recipient_maps":         "proxy:unix:passwd.byname",
 		"my_own":                       "memcache:cache",
+		"sender_canonical_maps":        "debug:pgsql:/etc/g.cf, debug:proxy:mysql:/etc/h.cf",
 		"smtp_sasl_password_maps":      "${stress?{pgsql:/etc/stress.cf}}",
 		"proxy_write_maps":             "proxy:memcache:/etc/w.cf",
 	}
@@ -262,7 +263,7 @@ func TestApprovedTables(t *testing.T) {
 		write bool
 		want  []string
 	}{
-		{"to read", false, []string{"ldap:/etc/c.cf", "memcache:/etc/w.cf", "memcache:cache", "mysql:/etc/b.cf", "mysql:/etc/from-master.cf", "pgsql:/etc/a.cf",
+		{"to read", false, []string{"ldap:/etc/c.cf", "memcache:/etc/w.cf", "memcache:cache", "mysql:/etc/b.cf", "mysql:/etc/from-master.cf", "mysql:/etc/h.cf", "pgsql:/etc/a.cf", "pgsql:/etc/g.cf",
 			"pgsql:/etc/stress.cf", "redis:/etc/e.cf", "sqlite:/etc/f.cf", "texthash:/etc/proxied", "unix:passwd.byname"}},
 		{"to write", true, []string{"memcache:/etc/w.cf"}},
 	} {

@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
-	"slices"
 	"strings"
 
 	"sealpost/lib/config"
-	"sealpost/lib/confline"
 	"sealpost/lib/instance"
 	"sealpost/lib/table"
 )
@@ -56,54 +53,6 @@ var matchLists = map[string]table.Kind{
 	"relay_domains":                   table.Domains,
 	"virtual_alias_domains":           table.Strings,
 	"virtual_mailbox_domains":         table.Strings,
-}
-
-// checkTables opens every table that main.cf names, as the daemons would: mail
-// that needs one that cannot be opened is deferred.
-func (c *control) checkTables() {
-	for _, s := range c.cfg.Settings() {
-		p, known := config.Lookup(s.Name)
-		if !known || p.Status == config.Known {
-			continue
-		}
-		value, err := c.cfg.Value(s.Name)
-		if err != nil {
-			continue // among the problems already
-		}
-		said := make(map[string]bool)
-		warn := func(format string, args ...any) {
-			if text := fmt.Sprintf(format, args...); !said[text] {
-				said[text] = true
-				c.log.Warnf("%s, line %d: parameter %s: %s", s.File, s.Line, s.Name, text)
-			}
-		}
-		env := table.Env{Warnf: warn}
-		if kind, ok := matchLists[s.Name]; ok {
-			if l, err := table.OpenList(env, s.Name, value, kind, true); err != nil {
-				warn("%s", strings.TrimPrefix(err.Error(), s.Name+": "))
-			} else {
-				l.Close() //nolint:errcheck // it was only looked at
-			}
-		} else if strings.HasSuffix(s.Name, "_maps") {
-			for _, word := range confline.Split(value, confline.Comma) {
-				checkTable(env, word, warn)
-			}
-		}
-	}
-}
-
-func checkTable(env table.Env, spec string, warn func(string, ...any)) {
-	t, err := table.TryOpen(env, spec)
-	switch {
-	case err == nil:
-		t.Close() //nolint:errcheck // it was only looked at
-	case errors.Is(err, table.ErrType):
-		types := table.Types()
-		slices.Sort(types)
-		warn("%s: %v; there are %s", spec, err, strings.Join(types, ", "))
-	default:
-		warn("%s: %v", spec, err)
-	}
 }
 
 // checkOverrides looks at the -o arguments of master.cf: a daemon with a mistake

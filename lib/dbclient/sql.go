@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -26,6 +27,8 @@ type SQL struct {
 	Open func(host string) (*sql.DB, error)
 	// FirstColumn: only the first column of a row counts.
 	FirstColumn bool
+	// Lost tells whether an error of the driver means that the connection broke; may be nil.
+	Lost func(error) bool
 	// Idle is when connections that are not used are closed.
 	Idle time.Duration
 
@@ -68,7 +71,7 @@ func (q *SQL) Ask(ctx context.Context, key string, add func(string) error) error
 		ctx, cancel := context.WithTimeout(ctx, q.Common.Timeout)
 		defer cancel()
 		values, err := q.rows(ctx, db, args)
-		if err != nil && !isConnection(ctx, err) {
+		if err != nil && !q.isConnection(ctx, err) {
 			return Final(err)
 		}
 		if err != nil {
@@ -85,9 +88,9 @@ func (q *SQL) Ask(ctx context.Context, key string, add func(string) error) error
 
 // isConnection tells whether an error is about reaching the server. All that
 // happens before a server answers is, and so is an end in between.
-func isConnection(ctx context.Context, err error) bool {
+func (q *SQL) isConnection(ctx context.Context, err error) bool {
 	var op net.Error
-	return ctx.Err() != nil || errors.As(err, &op) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, errConnect)
+	return q.Lost != nil && q.Lost(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || ctx.Err() != nil || errors.As(err, &op) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, errConnect)
 }
 
 // errConnect: a connection could not be made.
@@ -100,7 +103,7 @@ func (q *SQL) rows(ctx context.Context, db *sql.DB, args []any) ([]string, error
 	}
 	defer conn.Close()
 	values, err := q.query(ctx, conn, args)
-	if err == nil || !isConnection(ctx, err) || ctx.Err() != nil {
+	if err == nil || !q.isConnection(ctx, err) || ctx.Err() != nil {
 		return values, err
 	}
 	// The connection may have been kept while the server was restarted. Once more,
@@ -163,6 +166,17 @@ func (q *SQL) pool(host string) (*sql.DB, error) {
 	}
 	q.pools[host] = db
 	return db, nil
+}
+
+// Forget leaves the pools to the look-ups that use them; the next one makes another.
+func (q *SQL) Forget() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, db := range q.pools {
+		db.SetMaxIdleConns(-1) // what comes back is closed
+		time.AfterFunc(2*q.Common.Timeout, func() { _ = db.Close() })
+	}
+	q.pools = nil
 }
 
 // Close closes all connections.

@@ -128,6 +128,19 @@ func TestBackReferenceInRegexp(t *testing.T) {
 	}
 }
 
+// POSIX has counts that package regexp has not: the rule must not get lost.
+func TestLargeCountsInRegexp(t *testing.T) {
+	tbl, err := TryOpen(Env{Warnf: t.Errorf}, `regexp:{{/^x{2,2000}y$/ repeated}, {/^(a{1,900}){1,900}b$/ nested}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]string{strings.Repeat("x", 1500) + "y": "repeated", "XXY": "repeated", "xy": "", "aab": "nested"} {
+		if got, _, err := tbl.Lookup(t.Context(), key); got != want || err != nil {
+			t.Errorf("%.10s: %q, %v; want %q", key, got, err, want)
+		}
+	}
+}
+
 func TestDebugAndInternal(t *testing.T) {
 	var said []string
 	env := Env{Infof: func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }}

@@ -3,6 +3,7 @@ package table
 import (
 	"errors"
 	"fmt"
+	"regexp/syntax"
 	"strconv"
 	"strings"
 
@@ -96,11 +97,16 @@ func cutRegexp(text string) (e expr, rest string, err error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: %w: skipping this rule", ErrRegexp, err)
 	}
-	engine := compileLinear
 	if backrefs {
-		engine = compileBacktracking
+		e, err = compileBacktracking(translated, f)
+	} else {
+		e, err = compileLinear(translated, f)
 	}
-	e, err = engine(translated, f)
+	var syntaxErr *syntax.Error
+	if errors.As(err, &syntaxErr) && (syntaxErr.Code == syntax.ErrInvalidRepeatSize || syntaxErr.Code == syntax.ErrLarge) {
+		// POSIX has counts of up to 32767; package regexp has them up to 1000.
+		e, err = compileBacktracking(translated, f)
+	}
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: %w: skipping this rule", ErrRegexp, err)
 	}

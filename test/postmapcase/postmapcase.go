@@ -87,6 +87,7 @@ func Cases() []Case {
 		{Name: "aliases", Steps: []Step{do("", "postalias", "hash:al"), do("", "postalias", "-s", "hash:al"), do("", "postalias", "-q", "ROOT", "hash:al"), do("root\npostmaster\nzz\n", "postalias", "-q", "-", "hash:al"),
 			do("", "postalias", "-d", "dup", "hash:al"), do("new: x y\n", "postalias", "-i", "hash:al"), do("", "postalias", "-q", "new", "hash:al")}},
 		{Name: "aliases fold", Steps: []Step{do("", "postalias", "-f", "hash:al"), do("", "postalias", "-f", "-q", "Root", "hash:al"), do("", "postalias", "-f", "-q", "root", "hash:al")}},
+		{Name: "json of addresses", Steps: []Step{do("", "postmap", "-jq", "x&y", "inline:{ { x&y = <a@b.c> } }")}, Differ: "3.7 has no -j"},
 		{Name: "aliases json", Steps: []Step{do("", "postalias", "hash:al"), do("", "postalias", "-js", "hash:al")}, Differ: "3.7 has no -j"},
 	}
 }

@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/go-ldap/ldap/v3"
 
@@ -45,8 +44,10 @@ type client struct {
 	startTLS     bool
 	tls          *tls.Config
 
-	mu    sync.Mutex
-	conns map[string]*ldap.Conn
+	mu       sync.Mutex
+	conns    map[string]*ldap.Conn
+	attempts map[string]*attempt
+	closed   bool
 }
 
 // attributes are the names of attributes by what they are for.
@@ -67,7 +68,7 @@ func Opener(main *config.Config) table.Opener {
 		if err != nil {
 			return nil, err
 		}
-		c := &client{common: common, conns: make(map[string]*ldap.Conn)}
+		c := &client{common: common, conns: make(map[string]*ldap.Conn), attempts: make(map[string]*attempt)}
 		c.readSearch(s)
 		c.readServers(s)
 		c.readTLS(s)
@@ -175,31 +176,57 @@ func (c *client) Ask(ctx context.Context, key string, add func(string) error) er
 	})
 }
 
+// attempt is a connection that is being made; all look-ups that need it wait for it.
+type attempt struct {
+	done chan struct{}
+	conn *ldap.Conn
+	err  error
+}
+
 // conn is the connection with a host, made when there is none.
 func (c *client) conn(ctx context.Context, host string) (conn *ldap.Conn, kept bool, err error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if conn := c.conns[host]; conn != nil && !conn.IsClosing() {
+		c.mu.Unlock()
 		return conn, true, nil
 	}
-	conn, err = c.connect(ctx, host)
-	if err != nil {
-		return nil, false, err
+	a := c.attempts[host]
+	if a == nil {
+		a = &attempt{done: make(chan struct{})}
+		c.attempts[host] = a
+		go c.make(host, a)
 	}
-	c.conns[host] = conn
-	return conn, false, nil
+	c.mu.Unlock()
+	select {
+	case <-a.done:
+		return a.conn, false, a.err
+	case <-ctx.Done():
+		return nil, false, ctx.Err()
+	}
 }
 
-func (c *client) connect(ctx context.Context, host string) (*ldap.Conn, error) {
+// make makes a connection. connect has a time limit.
+func (c *client) make(host string, a *attempt) {
+	a.conn, a.err = c.connect(host)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.attempts, host)
+	switch {
+	case a.err != nil:
+	case c.closed:
+		a.conn.Close()
+	default:
+		c.conns[host] = a.conn
+	}
+	close(a.done)
+}
+
+func (c *client) connect(host string) (*ldap.Conn, error) {
 	secure := c.tls.Clone()
 	if u, err := url.Parse(host); err == nil {
 		secure.ServerName = u.Hostname()
 	}
-	deadline := time.Now().Add(c.common.Timeout)
-	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
-		deadline = d
-	}
-	conn, err := ldap.DialURL(host, ldap.DialWithDialer(&net.Dialer{Deadline: deadline}), ldap.DialWithTLSConfig(secure))
+	conn, err := ldap.DialURL(host, ldap.DialWithDialer(&net.Dialer{Timeout: c.common.Timeout}), ldap.DialWithTLSConfig(secure))
 	if err != nil {
 		return nil, err
 	}
@@ -234,6 +261,7 @@ func (c *client) drop(host string, conn *ldap.Conn) {
 func (c *client) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.closed = true
 	for _, conn := range c.conns {
 		conn.Close()
 	}

@@ -57,13 +57,7 @@ func Opener(main *config.Config) table.Opener {
 		if err != nil {
 			return nil, err
 		}
-		network, address := dbclient.Address(s.Str("memcache", "inet:localhost"), defaultPort)
-		servers := new(memcache.ServerList)
-		if err := servers.SetServers(address); err != nil {
-			// A name that does not resolve now may do so later.
-			env.Warnf("%s: memcache server %s: %v", s.Where(), address, err)
-		}
-		c := &client{common: common, mc: memcache.NewFromSelector(&lazy{servers, network, address}),
+		c := &client{common: common, mc: memcache.NewFromSelector(serverOf(s.Str("memcache", "inet:localhost"))),
 			format: s.Template("key_format", "%s"), flags: uint32(s.Int("flags", 0, 0)), ttl: int32(s.Int("ttl", 3600, 0)),
 			tries: s.Int("max_try", 2, 1), pause: s.Seconds("retry_pause", 1), size: s.Int("data_size_limit", 10240, 1)}
 		s.Int("line_size_limit", 1024, 1) // lines of a reply have the protocol's own limit
@@ -122,13 +116,15 @@ func (c *client) Ask(ctx context.Context, key string, add func(string) error) er
 	return add(value)
 }
 
-// try repeats a command that failed for another reason than a missing key.
+// try repeats a command that failed for another reason than a missing key. Connections
+// that were kept go then: the server may have been restarted.
 func (c *client) try(ctx context.Context, command func() error) (err error) {
 	for n := 1; ; n++ {
 		err = command()
 		if err == nil || errors.Is(err, memcache.ErrCacheMiss) || n >= c.tries {
 			return err
 		}
+		_ = c.mc.Close() // those that are dead say so; the client goes on with new ones
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

@@ -54,6 +54,7 @@ func Opener(main *config.Config) table.Opener {
 			Common:    common,
 			Statement: dbclient.ReadQuery(s, dbclient.Dialect{Backslash: true, HashComment: true}, false),
 			Hosts:     dbclient.NewHosts(s.List("hosts", "localhost"), s.Seconds("retry_interval", 60), nil),
+			Lost:      func(err error) bool { return errors.Is(err, mysql.ErrInvalidConn) },
 			Idle:      s.Seconds("idle_interval", 60),
 			Open: func(host string) (*sql.DB, error) {
 				connector, err := mysql.NewConnector(a.config(host))

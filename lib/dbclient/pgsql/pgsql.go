@@ -5,6 +5,7 @@ package pgsql
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"sealpost/lib/config"
@@ -45,6 +47,7 @@ func Opener(main *config.Config) table.Opener {
 			Common:    common,
 			Statement: dbclient.ReadQuery(s, dbclient.Dialect{Numbered: true, Dollar: true}, true),
 			Hosts:     dbclient.NewHosts(hosts, s.Seconds("retry_interval", 60), nil),
+			Lost:      lost,
 			Idle:      s.Seconds("idle_interval", 60),
 			Open: func(host string) (*sql.DB, error) {
 				c, err := a.config(host)
@@ -62,6 +65,16 @@ func Opener(main *config.Config) table.Opener {
 		s.Warn(env)
 		return common.Table(q), s.Err()
 	}
+}
+
+// lost tells whether a statement failed for another reason than an answer about it. A
+// server that is shut down says so with codes that begin with 57P.
+func lost(err error) bool {
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) {
+		return strings.HasPrefix(answer.Code, "57P")
+	}
+	return !errors.Is(err, dbclient.ErrExpansionLimit)
 }
 
 // config is the driver's configuration for a word of hosts.
@@ -121,6 +134,5 @@ func (a account) finish(c *pgx.ConnConfig) *pgx.ConnConfig {
 	c.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
 	c.RuntimeParams["client_encoding"] = "UTF8"
 	c.RuntimeParams["standard_conforming_strings"] = "on"
-	c.RuntimeParams["statement_timeout"] = strconv.FormatInt(a.timeout.Milliseconds(), 10)
 	return c
 }

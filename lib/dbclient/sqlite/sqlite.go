@@ -3,11 +3,13 @@
 package sqlite
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
@@ -39,7 +41,7 @@ func Opener(main *config.Config) table.Opener {
 			},
 		}
 		s.Warn(env)
-		return common.Table(q), s.Err()
+		return common.Table(&file{SQL: q, path: path}), s.Err()
 	}
 }
 
@@ -57,4 +59,29 @@ func open(path string, wait int64) (*sql.DB, error) {
 	f.Close()
 	u := url.URL{Scheme: "file", Path: path, RawQuery: fmt.Sprintf("mode=ro&_pragma=busy_timeout(%d)", wait)}
 	return sql.Open("sqlite", u.String())
+}
+
+// file is a database whose file may be replaced by another one.
+type file struct {
+	*dbclient.SQL
+	path string
+
+	mu   sync.Mutex
+	seen os.FileInfo
+}
+
+// Ask implements dbclient.Asker. Connections to the file that had the name before are
+// not used any more.
+func (f *file) Ask(ctx context.Context, key string, add func(string) error) error {
+	st, err := os.Stat(f.path)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	if f.seen != nil && !os.SameFile(f.seen, st) {
+		f.Forget()
+	}
+	f.seen = st
+	f.mu.Unlock()
+	return f.SQL.Ask(ctx, key, add)
 }
