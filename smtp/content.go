@@ -19,6 +19,9 @@ type deliveryFlags struct {
 func (w *walk) content(ctx context.Context, s *session) content {
 	lines := w.data()
 	f := &s.Facts.Features
+	if w.checks != nil {
+		lines = w.checks.apply(ctx, lines, w.log, w.req.QueueID)
+	}
 	if w.generic != nil {
 		lines = &genericHeader{content: lines, rewrite: func(addr string) (string, error) { return w.generic(ctx, addr) }}
 	}
