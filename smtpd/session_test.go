@@ -119,6 +119,11 @@ func TestReplies(t *testing.T) {
 			"RCPT TO:<nobody@localhost>", "550 5.1.1 <nobody@localhost>: Recipient address rejected: User unknown in local recipient table",
 			"RCPT TO:<nobody@valias.example>", "550 5.1.1 <nobody@valias.example>: Recipient address rejected: User unknown in virtual alias table",
 			"DATA", "554 5.5.1 Error: no valid recipients"}},
+		{"recipients that would only bounce", []string{"transport_maps=inline:{ { gone.example = error:5.7.7 go away }, { x@relay.example = error:no such user } }", "relay_domains=gone.example relay.example"}, []string{
+			mailA, senderOK, "RCPT TO:<x@gone.example>", "550 5.7.7 <x@gone.example>: Recipient address rejected: go away",
+			"RCPT TO:<x@relay.example>", "550 5.1.1 <x@relay.example>: Recipient address rejected: no such user", "RCPT TO:<y@relay.example>", rcptOK}},
+		{"recipients that would only bounce, unchecked", []string{"transport_maps=inline:{ { gone.example = error:5.7.7 go away } }", "relay_domains=gone.example", "smtpd_reject_unlisted_recipient=no"}, []string{
+			mailA, senderOK, "RCPT TO:<x@gone.example>", rcptOK}},
 		{"never an open relay", []string{"mynetworks=10.0.0.0/8"}, []string{
 			mailA, senderOK, rcptBob, rcptOK,
 			"RCPT TO:<x@elsewhere.example>", "454 4.7.1 <x@elsewhere.example>: Relay access denied",
