@@ -59,7 +59,7 @@ func (m *message) checkHeader(text []byte, name int) []byte {
 		return text
 	}
 	c := &m.w.checks.header
-	if isMIME(text[:name]) {
+	if mime.IsHeader(text[:name]) {
 		c = &m.w.checks.mime
 	}
 	text = m.check(c, text)
@@ -67,13 +67,6 @@ func (m *message) checkHeader(text []byte, name int) []byte {
 		m.scan.Observe(text)
 	}
 	return text
-}
-
-// isMIME reports whether a header is about the form of the content (RFC 2045).
-func isMIME(name []byte) bool {
-	const content, version = "content-", "mime-version"
-	return len(name) > len(content) && strings.EqualFold(string(name[:len(content)]), content) ||
-		len(name) == len(version) && strings.EqualFold(string(name), version)
 }
 
 // scanner is what takes the body apart, where a table is there for that.

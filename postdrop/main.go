@@ -19,13 +19,16 @@ of setgid_group; while the system runs nothing needs it.
 
 Options:
 
-  - -c config_dir: the directory of main.cf. Ignored, like MAIL_CONFIG, when the
-    command runs with more rights than its caller.
+  - -c config_dir: the directory of main.cf.
   - -r: talk with sendmail(1) in attribute lists on standard output. This is what
     the command always does; the option is accepted for compatibility.
-  - -v: verbose logging.
+  - -v: accepted for compatibility.
 
 # SECURITY
+
+Installed setgid, the command takes from an ordinary user, with -c or in
+MAIL_CONFIG, only a directory that main.cf in the default one lists in
+alternate_config_directories or multi_instance_directories.
 
 The command trusts neither its input nor its environment. Record types and
 attributes that a submitter must not use end the submission or are dropped with
@@ -36,8 +39,14 @@ a warning. Input that ends early leaves no file.
 The exit status is 0 when the message is in the maildrop directory, 1 for a
 message that cannot be taken, and 75 for a problem that may pass.
 
+# ENVIRONMENT
+
+  - MAIL_CONFIG: directory with main.cf, like -c. All other variables are dropped.
+
 # CONFIGURATION PARAMETERS
 
+  - alternate_config_directories (empty), multi_instance_directories (empty):
+    directories for -c of a command with setgid rights.
   - authorized_submit_users (static:anyone): users who may submit mail.
   - line_length_limit (2048): longest record, in bytes.
   - message_size_limit (10240000): greatest size of the file, in bytes.
@@ -53,7 +62,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -66,6 +74,7 @@ import (
 
 	"sealpost/lib/attr"
 	"sealpost/lib/config"
+	"sealpost/lib/getopt"
 	"sealpost/lib/mailclient"
 	"sealpost/lib/mailproto"
 	"sealpost/lib/queue"
@@ -89,19 +98,12 @@ type settings struct {
 }
 
 func main() {
-	dir := flag.String("c", "", "configuration `directory`")
-	flag.Bool("r", false, "attribute lists on standard output (always)")
-	flag.Bool("v", false, "verbose logging")
-	flag.Parse()
-	if flag.NArg() > 0 {
-		fmt.Fprintln(os.Stderr, "usage: postdrop [-c config_dir] [-rv]")
+	dir, err := parse(os.Args[1:])
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "postdrop: fatal: %v\n", err)
 		os.Exit(exUsage)
 	}
-	if privileged() {
-		*dir = ""
-		os.Clearenv()
-	}
-	reply, err := run(*dir)
+	reply, err := run(dir)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "postdrop: %v\n", err)
 	}
@@ -111,10 +113,18 @@ func main() {
 	os.Exit(exitStatus(reply))
 }
 
-// privileged reports whether we run setgid: then the caller's choice of
-// configuration is not ours.
-func privileged() bool {
-	return os.Getegid() != os.Getgid() || os.Geteuid() != os.Getuid()
+// parse reads the command line.
+func parse(args []string) (dir string, err error) {
+	rest, err := getopt.Parse(args, "c:rv", func(letter byte, value string) error {
+		if letter == 'c' {
+			dir = value
+		}
+		return nil
+	})
+	if err == nil && len(rest) > 0 {
+		err = errors.New("usage: postdrop [-c config_dir] [-rv]")
+	}
+	return dir, err
 }
 
 func exitStatus(r mailproto.CleanupReply) int {
@@ -132,7 +142,12 @@ func run(dir string) (mailproto.CleanupReply, error) {
 	later := func(err error) (mailproto.CleanupReply, error) {
 		return mailproto.CleanupReply{Status: mailproto.CleanupWrite, Reason: err.Error()}, err
 	}
-	c, err := config.Load(config.Dir(dir))
+	dir, err := config.SetgidDir(dir)
+	if err != nil {
+		return mailproto.CleanupReply{Status: mailproto.CleanupNoPerm, Reason: err.Error()}, err
+	}
+	os.Clearenv() // nothing else in it is for us
+	c, err := config.Load(dir)
 	if err != nil {
 		return later(err)
 	}

@@ -61,7 +61,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -127,7 +126,7 @@ func main() {
 }
 
 func run(o *options, stdin io.Reader) error {
-	dir, err := configDir(o.configDir)
+	dir, err := config.SetgidDir(o.configDir)
 	if err != nil {
 		return err
 	}
@@ -169,35 +168,6 @@ func logLines(log *maillog.Logger, sev maillog.Severity, r io.Reader) error {
 			return fmt.Errorf("read standard input: %w", err)
 		}
 	}
-}
-
-// configDir is the configuration directory that the caller may choose. Installed
-// setgid, the command must not be led to read or write files of the caller's
-// choice with the group's rights.
-func configDir(flag string) (string, error) {
-	chosen := flag
-	if chosen == "" {
-		chosen = os.Getenv("MAIL_CONFIG")
-	}
-	if chosen == "" || unix.Getegid() == unix.Getgid() || unix.Getuid() == 0 {
-		return config.Dir(flag), nil
-	}
-	if err := os.Unsetenv("MAIL_CONFIG"); err != nil {
-		return "", err
-	}
-	def := config.Dir("")
-	if chosen == def {
-		return def, nil
-	}
-	cfg, err := config.Load(def)
-	if err != nil {
-		return "", err
-	}
-	if slices.Contains(cfg.List("alternate_config_directories"), chosen) ||
-		slices.Contains(cfg.List("multi_instance_directories"), chosen) {
-		return chosen, nil
-	}
-	return "", fmt.Errorf("unauthorized configuration directory name: %s", chosen)
 }
 
 func terminal(fd int) bool {

@@ -62,7 +62,8 @@ The command needs no special rights: it may be installed without setgid. Then -f
 -i and -s are for the super-user and the owner of the queue, whose sockets and
 files are not open to others. When it is setgid to the group of setgid_group all
 users may flush, and -c and MAIL_CONFIG name only directories that
-alternate_config_directories has.
+alternate_config_directories or multi_instance_directories of the default main.cf
+have.
 
 # DIAGNOSTICS
 
@@ -76,8 +77,8 @@ authorized.
 
 # CONFIGURATION PARAMETERS
 
-  - alternate_config_directories (empty): directories for -c of a command with
-    setgid rights.
+  - alternate_config_directories (empty), multi_instance_directories (empty):
+    directories for -c of a command with setgid rights.
   - authorized_flush_users (static:anyone): users who may flush the queue. The
     super-user and the owner of the queue always may.
   - authorized_mailq_users (static:anyone): users who may list the queue, likewise.

@@ -131,7 +131,7 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	dir, err := configDir(o.dir)
+	dir, err := config.SetgidDir(o.dir)
 	if err != nil {
 		return err
 	}
@@ -184,25 +184,6 @@ func (c *command) do(o options) error {
 // validSite takes a domain name or an address literal.
 func validSite(site string) bool {
 	return site != "" && len(site) <= 255 && !strings.ContainsFunc(site, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '/' })
-}
-
-// configDir checks a directory that the caller names, when we have rights that
-// the caller lacks.
-func configDir(flag string) (string, error) {
-	dir := config.Dir(flag)
-	if dir == config.DefaultDir || os.Getuid() == 0 || os.Getegid() == os.Getgid() && os.Geteuid() == os.Getuid() {
-		return dir, nil
-	}
-	conf, err := config.Load(config.DefaultDir)
-	if err != nil {
-		return "", err
-	}
-	for _, name := range conf.List("alternate_config_directories") {
-		if name == dir {
-			return dir, nil
-		}
-	}
-	return "", fatalf("specify %q in %s/main.cf", "alternate_config_directories = "+dir, config.DefaultDir)
 }
 
 // privileged reports whether we may work on the queue's files ourselves: as the

@@ -144,6 +144,7 @@ func (o *options) content(w *recordWriter, in io.Reader, fix fixEndings) ([]stri
 	br := bufio.NewReaderSize(in, 64<<10)
 	strip := fix == "always"
 	var line []byte
+	begun := false // a line came that is not a mailbox separator
 	for n := 0; ; n++ {
 		var err error
 		line, err = readLine(br, line[:0])
@@ -159,6 +160,9 @@ func (o *options) content(w *recordWriter, in io.Reader, fix fixEndings) ([]stri
 		if strip {
 			line = bytes.TrimSuffix(line, []byte{'\r'})
 		}
+		if begun = begun || !isSeparator(line); !begun {
+			continue
+		}
 		if !o.dotOK && len(line) == 1 && line[0] == '.' {
 			break
 		}
@@ -173,6 +177,12 @@ func (o *options) content(w *recordWriter, in io.Reader, fix fixEndings) ([]stri
 		}
 	}
 	return hdr.recipients(), nil
+}
+
+// isSeparator reports whether a line is what mailbox files have before a message
+// ("From sender date"). In front of the header it would end that.
+func isSeparator(line []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(line, ">"), []byte("From "))
 }
 
 // readLine appends a line without its newline to buf.

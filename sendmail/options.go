@@ -63,7 +63,7 @@ func usage(format string, args ...any) error {
 }
 
 // withValue are the options that take the rest of the word, or the next word.
-const withValue = "ABCDFLNORVXbfhopqr"
+const withValue = "ABCDFLNORVXbefhopqr"
 
 // parseOptions reads the command line. argv[0] can choose the mode: mailq,
 // newaliases.
@@ -132,7 +132,7 @@ func (o *options) flag(c byte) error {
 			o.verbose++
 		}
 		o.record = true
-	case 'm', 'n', 'U', 'e', 's', 'M', 'T', 'd', 'x':
+	case 'm', 'n', 'U', 's', 'M', 'T', 'd', 'x':
 		// accepted for the sake of old programs
 	default:
 		return usage("unknown option -%c", c)

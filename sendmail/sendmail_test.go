@@ -148,6 +148,7 @@ func TestContent(t *testing.T) {
 		"strict, first LF":    {fix: "strict", in: "a\nb\r\n", want: "Na|Nb\r|"},
 		"strict, first CR LF": {fix: "strict", in: "a\r\nb\r\n", want: "Na|Nb|"},
 		"long line":           {fix: "always", in: strings.Repeat("x", 2*maxText+1) + "\n", want: "L" + strings.Repeat("x", maxText) + "|L" + strings.Repeat("x", maxText) + "|Nx|"},
+		"mailbox separator":   {fix: "always", in: "From a b\n>From c\nS: x\n\nFrom d\n", want: "NS: x|N|NFrom d|"},
 		"empty":               {fix: "always", in: "", want: ""},
 		"NUL":                 {fix: "always", in: "a\x00b\n", want: "Na\x00b|"},
 	}

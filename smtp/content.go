@@ -19,10 +19,13 @@ type deliveryFlags struct {
 func (w *walk) content(ctx context.Context, s *session) content {
 	lines := w.data()
 	f := &s.Facts.Features
+	if w.checks != nil {
+		lines = w.checks.apply(ctx, lines, w.log, w.req.QueueID)
+	}
 	if w.generic != nil {
 		lines = &genericHeader{content: lines, rewrite: func(addr string) (string, error) { return w.generic(ctx, addr) }}
 	}
-	if w.env.encoding == "8bit" && !f.Has(smtpclient.Ext8BITMIME) && !w.set.noConversion {
+	if w.env.encoding != "7bit" && !f.Has(smtpclient.Ext8BITMIME) && !w.set.noConversion {
 		w.log.Verbosef("%s: %s has no 8BITMIME: converting to 7bit", w.req.QueueID, s.Host.NameAddr())
 		lines = mime7.New(lines)
 	}

@@ -35,6 +35,7 @@ type client struct {
 	always *table.List
 	// generic rewrites addresses of the envelope (smtp_generic_maps).
 	generic func(ctx context.Context, addr string) (string, error)
+	checks  *checks // nil: content is not looked at
 }
 
 // outcomes takes what became of each recipient; *agent.Delivery.

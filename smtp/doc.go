@@ -117,7 +117,9 @@ Lines end in CR LF on the wire, and a "." at the beginning of a line is doubled.
 A CR or LF inside a line is sent as a blank, so that no server takes it for the
 end of a line. Lines longer than smtp_line_length_limit are broken by CR LF and a
 blank. A message with 8-bit parts is converted to quoted-printable for a server
-without 8BITMIME. A message whose queue file cannot be read to its end is never
+without 8BITMIME. smtp_header_checks and their like may change or leave out headers
+and lines, as header_checks(5) says, with the actions IGNORE, INFO, PREPEND, REPLACE,
+STRIP and WARN; any other is a warning and changes nothing. A message whose queue file cannot be read to its end is never
 finished: the connection is closed instead.
 
 # COMMAND ATTRIBUTE SYNTAX
@@ -195,6 +197,11 @@ The conversation:
   - smtp_line_length_limit (998): longest line to send, 0 for no limit.
   - smtp_quote_rfc821_envelope (yes): quote local parts where RFC 5321 wants it.
   - smtp_generic_maps (empty): replacements of sender and recipient addresses.
+  - smtp_header_checks, smtp_mime_header_checks, smtp_nested_header_checks,
+    smtp_body_checks (empty): tables for headers, headers about MIME, headers of
+    attached messages, and all other lines. body_checks_size_limit (51200),
+    header_size_limit (102400), mime_boundary_length_limit (2048) and
+    mime_nesting_limit (100) hold here too.
   - disable_mime_output_conversion (no): send 8-bit text to every server.
   - smtp_address_verify_target (rcpt): stage at which an address probe ends.
   - smtp_delivery_status_filter ($default_delivery_status_filter): tables that change

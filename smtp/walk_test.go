@@ -294,6 +294,15 @@ func TestDowngrade(t *testing.T) {
 	if got := string(s.last(t)); got != "Content-Transfer-Encoding: quoted-printable\r\n\r\ngr=C3=BC=C3=9Fe\r\n" {
 		t.Errorf("%q", got)
 	}
+	// What the sender did not declare is looked at; what is declared 7bit is not.
+	for encoding, want := range map[string]string{"": "quoted-printable\r\n\r\ngr=C3=BC=C3=9Fe\r\n", "7bit": "8bit\r\n\r\ngrüße\r\n"} {
+		other := request(s.nexthop(), "a@b.test")
+		other.Encoding = encoding
+		f.run(t, other, "Content-Transfer-Encoding: 8bit", "", "grüße")
+		if got := string(s.last(t)); got != "Content-Transfer-Encoding: "+want {
+			t.Errorf("encoding %q: %q", encoding, got)
+		}
+	}
 	f = newFixture(t, "smtp", map[string]string{"disable_mime_output_conversion": "yes"}, nil)
 	f.run(t, req, "Content-Transfer-Encoding: 8bit", "", "grüße")
 	if got := string(s.last(t)); got != "Content-Transfer-Encoding: 8bit\r\n\r\ngrüße\r\n" {

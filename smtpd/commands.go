@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"sealpost/lib/ehlo"
+	"sealpost/lib/header"
 	"sealpost/lib/maillog"
 	"sealpost/lib/smtpio"
 )
@@ -208,7 +209,7 @@ func (s *session) unknown(ctx context.Context, verb, text []byte) error {
 	if err != nil {
 		s.log.Warnf("parameter smtpd_forbidden_commands: %v", err)
 	}
-	if forbidden {
+	if _, _, isHeader := header.Line(verb); forbidden || isHeader {
 		s.log.Warnf("non-SMTP command from %s: %s", s.client.text, printable(text, 100))
 		s.reply("221 2.7.0 I can break rules, too. Goodbye.")
 		return errQuit

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 
+	"sealpost/lib/dsn"
 	"sealpost/lib/rewrite"
 	"sealpost/lib/table"
 )
@@ -25,6 +26,9 @@ func (a *access) unlisted(ctx context.Context, addr string, c class) result {
 	to, err := a.s.srv.resolver(ctx, a.sender(), addr)
 	if err != nil {
 		return a.lookupFailureFor(addr, err)
+	}
+	if to.Transport == errorTransport && to.Class != rewrite.Alias {
+		return a.undeliverable(ctx, to, addr, c)
 	}
 	var maps *table.Maps
 	var code int
@@ -56,15 +60,36 @@ func (a *access) unlisted(ctx context.Context, addr string, c class) result {
 	if found {
 		return result{}
 	}
-	dsn := "5.1.1"
+	status := "5.1.1"
 	if c == classSender {
-		dsn = "5.1.0"
+		status = "5.1.0"
 	}
 	text := "User unknown"
 	if p.codes.ShowUnknownTables {
 		text += " in " + name + " table"
 	}
-	return a.rejectedAs(c, addr, code, dsn, text)
+	return a.rejectedAs(c, addr, code, status, text)
+}
+
+// errorTransport is the agent that returns all mail: transport_maps, relocated_maps.
+const errorTransport = "error"
+
+// undeliverable refuses an address whose mail would only be returned, to a sender
+// who may be forged, unless a table gives it another one. The text is that of the table.
+func (a *access) undeliverable(ctx context.Context, to rewrite.Resolved, addr string, c class) result {
+	found, err := a.s.p.known.has(ctx, to.Recipient, addr, nil, c)
+	if err != nil {
+		return a.lookupFailureFor(addr, err)
+	}
+	if found {
+		return result{}
+	}
+	code := "5.1.1"
+	if c == classSender {
+		code = "5.1.0"
+	}
+	code, text := dsn.SplitCode(code, to.Nexthop)
+	return a.rejectedAs(c, addr, 550, dsn.SetClass(code, '5'), text)
 }
 
 func (a *access) lookupFailureFor(addr string, err error) result {

@@ -206,7 +206,7 @@ func rejectNonFQDNHelo(_ context.Context, a *access, _ *restriction) result {
 	if name == "" || isLiteral(name) {
 		return result{}
 	}
-	if !dns.ValidHostname(name) || strings.Contains(name, "_") || !strings.Contains(strings.TrimSuffix(name, "."), ".") {
+	if !dns.ValidHostname(name) || !strings.Contains(strings.TrimSuffix(name, "."), ".") {
 		return a.rejectedAs(classHelo, name, a.s.p.codes.NonFQDN, "5.5.2", "need fully-qualified hostname")
 	}
 	return result{}

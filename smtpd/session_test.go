@@ -119,6 +119,11 @@ func TestReplies(t *testing.T) {
 			"RCPT TO:<nobody@localhost>", "550 5.1.1 <nobody@localhost>: Recipient address rejected: User unknown in local recipient table",
 			"RCPT TO:<nobody@valias.example>", "550 5.1.1 <nobody@valias.example>: Recipient address rejected: User unknown in virtual alias table",
 			"DATA", "554 5.5.1 Error: no valid recipients"}},
+		{"recipients that would only bounce", []string{"transport_maps=inline:{ { gone.example = error:5.7.7 go away }, { x@relay.example = error:no such user } }", "relay_domains=gone.example relay.example"}, []string{
+			mailA, senderOK, "RCPT TO:<x@gone.example>", "550 5.7.7 <x@gone.example>: Recipient address rejected: go away",
+			"RCPT TO:<x@relay.example>", "550 5.1.1 <x@relay.example>: Recipient address rejected: no such user", "RCPT TO:<y@relay.example>", rcptOK}},
+		{"recipients that would only bounce, unchecked", []string{"transport_maps=inline:{ { gone.example = error:5.7.7 go away } }", "relay_domains=gone.example", "smtpd_reject_unlisted_recipient=no"}, []string{
+			mailA, senderOK, "RCPT TO:<x@gone.example>", rcptOK}},
 		{"never an open relay", []string{"mynetworks=10.0.0.0/8"}, []string{
 			mailA, senderOK, rcptBob, rcptOK,
 			"RCPT TO:<x@elsewhere.example>", "454 4.7.1 <x@elsewhere.example>: Relay access denied",
@@ -139,7 +144,7 @@ func TestReplies(t *testing.T) {
 		{"HELO, not delayed", []string{"smtpd_delay_reject=no", "smtpd_helo_restrictions=reject_invalid_helo_hostname,reject_non_fqdn_helo_hostname"}, []string{
 			"EHLO a..b", "501 5.5.2 <a..b>: Helo command rejected: Invalid name", "EHLO [1.2.3", "501 5.5.2 <[1.2.3>: Helo command rejected: invalid ip address",
 			"EHLO [1.2.3.4]", ehloReply, "EHLO foo", "504 5.5.2 <foo>: Helo command rejected: need fully-qualified hostname",
-			"EHLO a_b", "504 5.5.2 <a_b>: Helo command rejected: need fully-qualified hostname",
+			"EHLO a_b.c", ehloReply, "EHLO a_b", "504 5.5.2 <a_b>: Helo command rejected: need fully-qualified hostname",
 			"EHLO 1.2.3.4", "504 5.5.2 <1.2.3.4>: Helo command rejected: need fully-qualified hostname", "HELO [IPv6:::1]", "250 mail.example.com"}},
 		{"fully-qualified addresses", []string{"smtpd_sender_restrictions=reject_non_fqdn_sender", "smtpd_recipient_restrictions=reject_non_fqdn_recipient"}, []string{
 			"MAIL FROM:<a@b>", senderOK, rcptBob, "504 5.5.2 <a@b>: Sender address rejected: need fully-qualified address", "RSET", ok,
@@ -208,6 +213,7 @@ func TestLastReplies(t *testing.T) {
 		{"CONNECT", "CONNECT x\r\n", rules, nil},
 		{"TLS", "\x16\x03\x01\x02\r\n", rules, nil},
 		{"TLS with bytes that are not UTF-8", "\x16\x03\x01\x00\xc8\x01\r\n", rules, nil},
+		{"a header of a message", "Subject: x\r\n", rules, nil},
 		{"a header", ": x\r\n", rules, nil},
 		{"commands after EHLO", "EHLO x\r\n" + mailA + "\r\n", sync, nil},
 		{"commands after HELO", "HELO x\r\n" + mailA + "\r\n", sync, nil},

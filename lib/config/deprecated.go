@@ -87,9 +87,6 @@ var unsupported = []struct{ patterns, instead string }{
 		"mail_spool_directory mailbox_* owner_request_special prepend_delivered_header require_home_directory reset_owner_alias " +
 		"strict_mailbox_ownership sun_mailtool_compatibility stale_lock_time",
 		"there is no local(8) delivery; use virtual_mailbox_domains, or local_transport with an LMTP server"},
-	{"smtp_header_checks smtp_mime_header_checks smtp_nested_header_checks smtp_body_checks " +
-		"lmtp_header_checks lmtp_mime_header_checks lmtp_nested_header_checks lmtp_body_checks",
-		"messages are inspected when they come in; use header_checks and body_checks"},
 	{"force_mime_input_conversion strict_7bit_headers strict_8bitmime* strict_mime_encoding_domain detect_8bit_encoding_header " +
 		"message_reject_characters message_strip_characters",
 		"this is not looked for; use header_checks and body_checks, or a content_filter"},

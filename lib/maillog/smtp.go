@@ -102,6 +102,32 @@ func (e *LineBroken) Fields() []Field {
 	return []Field{{"queue_id", e.QueueID}, {"limit", e.Limit}}
 }
 
+// ContentChecked is what smtp_header_checks or their like did about a header or a
+// line: "QID: replace: header Subject: x: Subject: y".
+type ContentChecked struct {
+	QueueID, Action, Class string // class: header or body
+	Text                   string // the header or the line; cut at 200 bytes
+	Why                    string // the table's text
+}
+
+// Name implements Event.
+func (e *ContentChecked) Name() string { return e.Action }
+
+func (e *ContentChecked) text() string { return e.Text[:min(len(e.Text), maxChecked)] }
+
+// AppendText implements Event.
+func (e *ContentChecked) AppendText(b []byte) []byte {
+	for _, part := range []string{e.QueueID, ": ", e.Action, ": ", e.Class, " ", e.text()} {
+		b = append(b, part...)
+	}
+	return appendItem(b, ": ", e.Why)
+}
+
+// Fields implements Event.
+func (e *ContentChecked) Fields() []Field {
+	return []Field{{"queue_id", e.QueueID}, {"action", e.Action}, {"class", e.Class}, {"text", e.text()}, {"why", e.Why}}
+}
+
 // Passing is a recipient that another agent takes over (§7.5): "passing <A> to
 // transport=T".
 type Passing struct{ QueueID, To, Transport string }

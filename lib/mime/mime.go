@@ -190,6 +190,14 @@ func (s *Scanner) note(text []byte) {
 	}
 }
 
+// IsHeader reports whether a header of a message is one about MIME, by its name (RFC
+// 2045).
+func IsHeader(name []byte) bool {
+	const content, version = "content-", "mime-version"
+	return len(name) > len(content) && strings.EqualFold(string(name[:len(content)]), content) ||
+		len(name) == len(version) && strings.EqualFold(string(name), version)
+}
+
 func unfold(value []byte) string {
 	return strings.TrimSpace(strings.ReplaceAll(string(value), "\n", ""))
 }

@@ -59,7 +59,10 @@ func openInline(env Env, spec, name string) (Table, error) {
 	}
 	h := newHash(env, spec)
 	for _, item := range confline.Split(items, confline.Comma) {
-		inner, _ := confline.Unbrace(item)
+		inner, whole := confline.Unbrace(item)
+		if !whole && strings.HasPrefix(item, "{") {
+			return nil, fmt.Errorf("syntax error after '}' in %q: %q; need \"inline:{name=value...}\"", item, spec)
+		}
 		key, value, ok := confline.NameValue(inner)
 		switch {
 		case !ok:
