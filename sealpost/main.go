@@ -104,6 +104,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 		return 1
 	}
+	// Whether the system runs is seen from its lock. "Not running" would be a guess.
+	if _, _, err := instance.Running(c.settings.PidFile()); errors.Is(err, os.ErrPermission) && rest[0] != "check" {
+		return c.fatal("%v; this is for root, or for the user who started the mail system", err)
+	}
 	return verb.do(c)
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -155,5 +156,62 @@ func TestStrftime(t *testing.T) {
 	when := time.Date(2026, 11, 22, 7, 8, 9, 0, time.UTC)
 	if got := strftime("%Y%m%d-%H%M%S%%", when); got != "20261122-070809%" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// TestSetgidProblems: what is wrong with postdrop is said with the command that mends it.
+func TestSetgidProblems(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "postdrop")
+	if err := os.WriteFile(path, nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	gid := os.Getgid()
+	for _, tt := range []struct {
+		mode os.FileMode
+		gid  int
+		want string // "" none
+	}{
+		{0o755 | os.ModeSetgid, gid, ""},
+		{0o755, gid, "does not run with setgid_group = drop (it has group " + strconv.Itoa(gid) + ", mode 0755): nobody can; chgrp drop " + path + " && chmod 2755 " + path},
+		{0o755 | os.ModeSetgid, gid + 1, "does not run with setgid_group = drop"},
+		{0o750 | os.ModeSetgid, gid, "does not run with setgid_group = drop"},
+		{0o755 | os.ModeSetgid | os.ModeSetuid, gid, "is set-uid, which it must not be; chmod u-s " + path},
+		{0o775 | os.ModeSetgid, gid, "can be changed by others than root"},
+	} {
+		if err := os.Chmod(path, tt.mode); err != nil {
+			t.Fatal(err)
+		}
+		got := strings.Join(setgidProblems(path, "drop", tt.gid, "nobody can"), "\n")
+		if !strings.Contains(got, tt.want) {
+			t.Errorf("mode %v, group %d: %q lacks %q", tt.mode, tt.gid, got, tt.want)
+		}
+		if os.Geteuid() == 0 && tt.want == "" && got != "" || strings.Contains(got, "%!") {
+			t.Errorf("mode %v, group %d: %q", tt.mode, tt.gid, got)
+		}
+	}
+	if got := setgidProblems(path+"x", "drop", gid, "nobody can"); len(got) != 1 || !strings.Contains(got[0], path+"x: no such file or directory: nobody can") {
+		t.Errorf("no such program: %q", got)
+	}
+}
+
+// TestLockOfAnother: an ordinary user is not told that the system of root does not run.
+func TestLockOfAnother(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may read every lock; run \"make test\", which steps down")
+	}
+	dir := configured(t, "", "")
+	pid := filepath.Join(dir, "queue", "pid", "master.pid")
+	if err := os.MkdirAll(filepath.Dir(pid), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(pid, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, verb := range []string{"status", "start", "stop", "reload", "flush"} {
+		var out, errs bytes.Buffer
+		status := run([]string{"-c", dir, verb}, &out, &errs)
+		if text := errs.String(); status != 1 || !strings.Contains(text, "fatal: lock of the mail system: open "+pid+": permission denied; this is for root") || strings.Contains(text, "running") {
+			t.Errorf("%s: status %d: %s", verb, status, text)
+		}
 	}
 }
