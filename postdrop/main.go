@@ -132,7 +132,7 @@ func run(dir string) (mailproto.CleanupReply, error) {
 	later := func(err error) (mailproto.CleanupReply, error) {
 		return mailproto.CleanupReply{Status: mailproto.CleanupWrite, Reason: err.Error()}, err
 	}
-	c, err := config.Load(config.Dir(dir))
+	c, err := config.LoadUnchecked(config.Dir(dir))
 	if err != nil {
 		return later(err)
 	}
@@ -149,6 +149,9 @@ func run(dir string) (mailproto.CleanupReply, error) {
 	unix.Umask(0o022)
 	q := queue.New("", set.Queue)
 	f, err := q.Create(queue.Maildrop)
+	if errors.Is(err, os.ErrPermission) {
+		err = fmt.Errorf("%w; \"sealpost check\" tells whether this command runs with setgid_group, as it must", err)
+	}
 	if err != nil {
 		return later(fmt.Errorf("create a file in %s/%s: %w", set.QueueDir, queue.Maildrop, err))
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"sealpost/lib/config"
 	"sealpost/lib/instance"
 )
@@ -94,7 +96,22 @@ func (c *control) checkWarn() {
 		c.checkPrograms(services)
 	}
 	c.checkCommands(ids)
+	c.checkSpace()
 	c.checkResolver()
+}
+
+// checkSpace: with less room in the queue than this the SMTP server takes nothing.
+func (c *control) checkSpace() {
+	var st unix.Statfs_t
+	if err := unix.Statfs(c.settings.QueueDir, &st); err != nil {
+		return // said already
+	}
+	limit := c.cfg.Size("message_size_limit")
+	need := max(c.cfg.Size("queue_minfree"), limit+limit/2)
+	if size := uint64(max(st.Bsize, 1)); st.Bavail <= uint64(need)/size {
+		c.log.Warnf("%s has %d bytes free; the SMTP server refuses mail unless there are more than %d (queue_minfree, or 1.5 times message_size_limit)",
+			c.settings.QueueDir, st.Bavail*size, need)
+	}
 }
 
 // setgidCommands are what runs with the group setgid_group, and what users lack

@@ -99,6 +99,7 @@ func TestCheckNamesTheMistake(t *testing.T) {
 		{"a filter that cannot be", "", "y unix n - n - - smtpd\n  -o smtpd_proxy_filter=unix:", 0, []string{`master.cf: line 2: service y does not start: parameter smtpd_proxy_filter: bad endpoint "unix:"; specify host:port`}},
 		{"a filter for its own mail", "smtpd_proxy_filter = 127.0.0.1:10025", "y unix n - n - - smtpd", 0, []string{"master.cf: line 2: service y: smtpd_proxy_filter is set for every smtpd: mail that the filter gives back here goes to it again; the server behind it needs -o smtpd_proxy_filter="}},
 		{"XFORWARD and a filter before the queue", "smtpd_authorized_xforward_hosts = 127.0.0.0/8\nsmtp_send_xforward_command = yes\nsmtpd_proxy_filter = 127.0.0.1:10025\nsmtpd_proxy_options = speed_adjust\nsmtpd_proxy_timeout = 10s", "", 0, nil},
+		{"a queue without room", "queue_minfree = 1000000000000000000", "", 0, []string{"/queue has ", "the SMTP server refuses mail unless there are more than 1000000000000000000 (queue_minfree"}},
 		{"override", "", "y unix n - n - - master\n  -o maximal_backoff_time=soon", 0, []string{`master.cf: line 2: service y does not start: -o: parameter maximal_backoff_time: bad value "soon"`}},
 	}
 	for _, tt := range tests {
