@@ -7,6 +7,8 @@
 # make fuzz      every fuzz target, FUZZTIME inputs each
 # make man       manual pages from the package comments into docs/man
 # make check     gofmt, vet and staticcheck
+# make install    what "make build" made, into the system (DESTDIR=DIR: below DIR)
+# make uninstall  without the configuration, the queue and the log
 # make clean
 
 GO        ?= go
@@ -18,6 +20,21 @@ INTEROPFLAGS ?=
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 export CGO_ENABLED ?= 0
 
+# Where "make install" puts things; a path that is not the default goes into the new
+# main.cf. Set-gid programs read /etc/sealpost and nothing else.
+DESTDIR     ?=
+prefix       = /usr
+sbindir      = $(prefix)/sbin
+bindir       = $(prefix)/bin
+daemondir    = $(prefix)/libexec/sealpost
+mandir       = $(prefix)/share/man
+docdir       = $(prefix)/share/doc/sealpost
+unitdir      = /etc/systemd/system
+mail_owner   = sealpost
+setgid_group = sealdrop
+PROGRAMS = $(sort $(ROLES) $(foreach l,$(LINKS),$(firstword $(subst :, ,$l))))
+INSTALL = $(foreach v,PROGRAMS DESTDIR prefix sbindir bindir daemondir mandir docdir unitdir mail_owner setgid_group,$(v)='$($(v))') sh conf/install.sh
+
 # A role of the mail system is a top-level directory with a main package.
 ROLES := $(shell grep -l '^package main$$' */*.go | xargs -n1 dirname | sort -u)
 
@@ -28,7 +45,7 @@ LINKS = discard:error lmtp:smtp mailq:sendmail newaliases:sendmail postalias:pos
 # signals.
 UNPRIV = bin/tools/unpriv
 
-.PHONY: build tools run serve test bench interop man man-check fuzz vet fmt staticcheck check clean
+.PHONY: build tools run serve test bench interop man man-check fuzz vet fmt staticcheck check install uninstall clean
 
 build:
 	@mkdir -p bin
@@ -78,6 +95,13 @@ staticcheck:
 	else echo "SKIP: $(STATICCHECK) cannot be downloaded and built"; fi
 
 check: fmt vet staticcheck
+
+# Not after "build": root need not have a Go compiler.
+install:
+	@$(INSTALL) install
+
+uninstall:
+	@$(INSTALL) uninstall
 
 clean:
 	rm -rf bin run

@@ -4,7 +4,7 @@
 //
 // # SYNOPSIS
 //
-// cleanup [-c config_dir] [-v] [generic daemon options]
+//	cleanup [-c config_dir] [-v] [generic daemon options]
 //
 // # DESCRIPTION
 //
@@ -17,21 +17,21 @@
 //
 // cleanup does the following, in this order:
 //
-//   - It completes sender and recipients to user@domain, and maps them by
+//  1. It completes sender and recipients to user@domain, and maps them by
 //     canonical_maps, masquerade_domains and virtual_alias_maps.
-//   - It leaves out duplicate recipients and adds those of always_bcc,
+//  2. It leaves out duplicate recipients and adds those of always_bcc,
 //     sender_bcc_maps and recipient_bcc_maps.
-//   - It completes the addresses in the header, removes headers that
+//  3. It completes the addresses in the header, removes headers that
 //     message_drop_headers lists, and adds Message-Id:, Date: and From:, or
 //     their Resent- forms, when a local message lacks them.
-//   - It counts Received: headers, and refuses a message that goes in circles.
-//   - It records a request for REQUIRETLS (RFC 8689) and for SMTPUTF8 (RFC 6531)
+//  4. It counts Received: headers, and refuses a message that goes in circles.
+//  5. It records a request for REQUIRETLS (RFC 8689) and for SMTPUTF8 (RFC 6531)
 //     in the queue file, and notes the header TLS-Required: no.
-//   - It holds headers and lines against header_checks, mime_header_checks,
+//  6. It holds headers and lines against header_checks, mime_header_checks,
 //     nested_header_checks and body_checks (see header_checks(5)), before it heeds
 //     what headers say. Mail from other daemons, and from services with
 //     receive_override_options = no_header_body_checks, is not looked at.
-//   - It replaces stray carriage returns and line feeds in lines by blanks.
+//  7. It replaces stray carriage returns and line feeds in lines by blanks.
 //
 // # SECURITY
 //

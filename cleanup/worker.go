@@ -130,8 +130,8 @@ func (w *worker) files() []string {
 
 func (w *worker) search() table.AddrSearch {
 	return table.AddrSearch{Delimiters: w.set.Delimiters, LocalDomain: func(domain string) bool {
-		local, err := w.rewrite.IsLocalDomain(context.Background(), domain)
-		return local && err == nil
+		bare, err := w.rewrite.BareUsers(context.Background(), domain)
+		return bare && err == nil
 	}}
 }
 

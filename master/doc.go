@@ -87,6 +87,12 @@ a service that may run only once waits for the end of the old one.
   - maillog_file (empty), syslog_name (postfix): where the log goes, and the first
     half of its tags.
 
+# ENVIRONMENT
+
+  - MAIL_CONFIG: the configuration directory, when there is no -c.
+  - NOTIFY_SOCKET: the socket of a service manager (systemd with Type=notify), which
+    is told when all services listen.
+
 # FILES
 
   - main.cf, master.cf: the configuration.

@@ -266,6 +266,9 @@ func (m *master) run() int {
 	if m.opts.debug {
 		m.startDebugger()
 	}
+	if err := notifyManager(); err != nil {
+		m.log.Warnf("%v", err)
+	}
 	m.opts.ready()
 	for {
 		select {

@@ -398,6 +398,48 @@ func TestBackgroundStartWaitsUntilReady(t *testing.T) {
 	}
 }
 
+// TestServiceManagerIsTold: the word comes when all services listen, once.
+func TestServiceManagerIsTold(t *testing.T) {
+	name := fmt.Sprintf("@sealpost-test-%d-%d", os.Getpid(), time.Now().UnixNano())
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	w := newWorld(t, "one unix - - n - - worker")
+	w.env = []string{"NOTIFY_SOCKET=" + name}
+	w.start()
+	deadline, _ := w.ctx.Deadline()
+	if err := manager.SetReadDeadline(deadline); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 100)
+	n, err := manager.Read(buf)
+	if err != nil || string(buf[:n]) != "READY=1" {
+		t.Fatalf("%q, %v", buf[:n], err)
+	}
+	c, err := w.dial("private/one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	w.reload()
+	w.signal(syscall.SIGTERM)
+	<-w.exited
+	w.exited <- nil
+	own, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	if _, err := own.Write([]byte("end")); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := manager.Read(buf); err != nil || string(buf[:n]) != "end" {
+		t.Errorf("one word more: %q, %v", buf[:n], err)
+	}
+}
+
 func TestWakeup(t *testing.T) {
 	note := filepath.Join(t.TempDir(), "note")
 	w := newWorld(t,

@@ -28,6 +28,7 @@ type world struct {
 	bin    string
 	conf   map[string]string
 	lines  []string
+	env    []string // more for master
 	cmd    *exec.Cmd
 	exited chan error
 	ctx    context.Context
@@ -123,7 +124,7 @@ func (w *world) start(args ...string) {
 	}
 	defer stderr.Close()
 	cmd.Stderr = stderr
-	cmd.Env = append(os.Environ(), "SECRET=not for children", "TZ=UTC")
+	cmd.Env = append(append(os.Environ(), "SECRET=not for children", "TZ=UTC"), w.env...)
 	if err := cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}

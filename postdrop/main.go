@@ -147,7 +147,7 @@ func run(dir string) (mailproto.CleanupReply, error) {
 		return mailproto.CleanupReply{Status: mailproto.CleanupNoPerm, Reason: err.Error()}, err
 	}
 	os.Clearenv() // nothing else in it is for us
-	c, err := config.Load(dir)
+	c, err := config.LoadUnchecked(dir)
 	if err != nil {
 		return later(err)
 	}
@@ -164,6 +164,9 @@ func run(dir string) (mailproto.CleanupReply, error) {
 	unix.Umask(0o022)
 	q := queue.New("", set.Queue)
 	f, err := q.Create(queue.Maildrop)
+	if errors.Is(err, os.ErrPermission) {
+		err = fmt.Errorf("%w; \"sealpost check\" tells whether this command runs with setgid_group, as it must", err)
+	}
 	if err != nil {
 		return later(fmt.Errorf("create a file in %s/%s: %w", set.QueueDir, queue.Maildrop, err))
 	}

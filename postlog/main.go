@@ -130,7 +130,7 @@ func run(o *options, stdin io.Reader) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := config.Load(dir)
+	cfg, err := config.LoadUnchecked(dir)
 	if err != nil {
 		return err
 	}

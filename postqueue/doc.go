@@ -34,7 +34,7 @@ and the owner of the queue get it from the files.
     why they were not. After the queue id stands "*" for a message that is being
     delivered, "!" for one on hold, "#" for one that is forced to expire.
   - -s site: try to deliver all mail for that site now. The site must be eligible
-    for the fast flush service.
+    for the fast flush service of Postfix; Sealpost has none.
   - -v: say on standard error what is being done.
 
 # JSON OBJECT FORMAT

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net"
 	"os"
 	"time"
 
@@ -56,6 +57,8 @@ func (c *command) flushAll() error {
 func (c *command) flushSite(site string) error {
 	status, err := c.flushService(mailproto.FlushRequest{Request: mailproto.FlushSendSite, Site: site})
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && running():
+		return fatalf("Cannot flush mail for %q: there is no flush service (Sealpost has none); \"postqueue -f\" flushes all mail", site)
 	case err != nil:
 		c.warnf("%v", err)
 		return errDown
@@ -80,6 +83,8 @@ func (c *command) flushMessage(id string) error {
 		return fatalf("Invalid request: %q", id)
 	case err == nil:
 		return errDown
+	case errors.Is(err, fs.ErrNotExist) && !c.privileged() && running():
+		return fatalf("Cannot flush queue ID %s: there is no flush service (Sealpost has none), and without it only the super-user can do that", id)
 	case !errors.Is(err, mailclient.ErrConnect) || !c.privileged():
 		c.warnf("%v", err)
 		return errDown
@@ -92,6 +97,17 @@ func (c *command) flushMessage(id string) error {
 		return errDown
 	}
 	return nil
+}
+
+// running tells whether somebody listens at the queue manager's socket: then it is not
+// because the mail system is down that another one is absent.
+func running() bool {
+	conn, err := net.Dial("unix", mailproto.PathQmgr)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
 }
 
 func (c *command) flushService(r mailproto.FlushRequest) (status int, err error) {

@@ -135,7 +135,7 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	conf, err := config.Load(dir)
+	conf, err := config.LoadUnchecked(dir)
 	if err != nil {
 		return err
 	}

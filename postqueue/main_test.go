@@ -334,6 +334,21 @@ func TestFlushWhileDown(t *testing.T) {
 	}
 }
 
+// TestFlushWithoutFlushService: what there is none of is not a system that is down.
+func TestFlushWithoutFlushService(t *testing.T) {
+	cmd, _, errout := newCommand(t)
+	cmd.uid = 1 << 30
+	answer(t, mailproto.PathQmgr, func(net.Conn) {})
+	for arg, o := range map[string]options{"ABC": {mode: 'i', arg: "ABC"}, "x.example": {mode: 's', arg: "x.example"}} {
+		if err := cmd.do(o); err == nil || !strings.Contains(err.Error(), arg) || !strings.Contains(err.Error(), "there is no flush service") || report(io.Discard, err) != exUnavailable {
+			t.Errorf("-%c: %v", o.mode, err)
+		}
+	}
+	if strings.Contains(errout.String(), "down") {
+		t.Errorf("warnings: %s", errout)
+	}
+}
+
 func TestFlushService(t *testing.T) {
 	for _, c := range []struct {
 		o      options

@@ -34,11 +34,6 @@ also bounce, defer, trace, flush.
   - -d queue_id: delete the message, and what bounce(8) noted about it, from the
     queues maildrop, incoming, active, deferred and hold.
 
-    To delete all mail with the one recipient user@example.com:
-
-    postqueue -j | jq -r 'select(.recipients[0].address == "user@example.com")
-    | select(.recipients[1].address == null) | .queue_id' | postsuper -d -
-
   - -e queue_id: expire the message in incoming, active, deferred or hold: the next
     time that qmgr(8) takes it up it is returned to its sender. The reason is that of
     the last attempt to deliver it, or "message is administratively expired". A
@@ -76,6 +71,14 @@ also bounce, defer, trace, flush.
   - -v: say what is done; more of them say more.
 
 "sealpost start" and "sealpost reload" do what -p and -s say.
+
+# EXAMPLES
+
+To delete all mail with the one recipient user@example.com:
+
+	postqueue -j |
+	    jq -r 'select([.recipients[].address] == ["user@example.com"]) | .queue_id' |
+	    postsuper -d -
 
 # SECURITY
 

@@ -27,12 +27,12 @@
 // A client names a table; it cannot make proxymap open one. The tables that are
 // served were opened when proxymap started:
 //
-//   - the tables of the types above that appear in the value of any parameter
-//     of main.cf, expanded, or with -o in master.cf, also within lists, restrictions,
-//     pipemap: and unionmap:;
-//   - the tables of any type that proxy_read_maps lists as proxy:TYPE:NAME;
-//   - by proxywrite: the tables that proxy_write_maps lists as proxy:TYPE:NAME,
-//     and no others.
+//   - by proxymap: the tables of the types above that appear in the value of any
+//     parameter of main.cf, expanded, or with -o in master.cf, also within lists,
+//     restrictions and tables of tables (pipemap, unionmap); and the tables of any
+//     type that proxy_read_maps lists as proxy:TYPE:NAME.
+//   - by proxywrite: the tables that proxy_write_maps lists as proxy:TYPE:NAME, and no
+//     others.
 //
 // A database that does not answer is asked again the next time, and mail that
 // needs it is deferred meanwhile. When the file of a table changes, proxymap

@@ -2,9 +2,14 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"sealpost/lib/config"
 	"sealpost/lib/instance"
@@ -90,7 +95,69 @@ func (c *control) checkWarn() {
 	if executable(c.master()) == nil {
 		c.checkPrograms(services)
 	}
+	c.checkCommands(ids)
+	c.checkSpace()
 	c.checkResolver()
+}
+
+// checkSpace: with less room in the queue than this the SMTP server takes nothing.
+func (c *control) checkSpace() {
+	var st unix.Statfs_t
+	if err := unix.Statfs(c.settings.QueueDir, &st); err != nil {
+		return // said already
+	}
+	limit := c.cfg.Size("message_size_limit")
+	need := max(c.cfg.Size("queue_minfree"), limit+limit/2)
+	if size := uint64(max(st.Bsize, 1)); st.Bavail <= uint64(need)/size {
+		c.log.Warnf("%s has %d bytes free; the SMTP server refuses mail unless there are more than %d (queue_minfree, or 1.5 times message_size_limit)",
+			c.settings.QueueDir, st.Bavail*size, need)
+	}
+}
+
+// setgidCommands are what runs with the group setgid_group, and what users lack
+// where it does not.
+var setgidCommands = []struct{ name, lack string }{
+	{"postdrop", "users cannot submit mail while the mail system is down"},
+	{"postqueue", "users cannot have the queue flushed"},
+}
+
+// checkCommands looks at the commands that have more rights than who runs them. A
+// system without root has none.
+func (c *control) checkCommands(ids instance.IDs) {
+	if ids.UID < 0 {
+		return
+	}
+	for _, cmd := range setgidCommands {
+		path := filepath.Join(c.settings.CommandDir, cmd.name)
+		for _, p := range setgidProblems(path, c.settings.SetgidGroup, ids.Setgid, cmd.lack) {
+			c.log.Warnf("%s", p)
+		}
+	}
+}
+
+// setgidProblems are what is wrong with a command that should run with a group.
+func setgidProblems(path, group string, gid int, lack string) []string {
+	st, err := os.Stat(path)
+	if err != nil {
+		return []string{fmt.Sprintf("command_directory: %v: %s", err, lack)}
+	}
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	var problems []string
+	if st.Mode()&fs.ModeSetgid == 0 || st.Mode().Perm()&0o111 != 0o111 || int(sys.Gid) != gid {
+		problems = append(problems, fmt.Sprintf("%s does not run with setgid_group = %s (it has group %d, mode %04o): %s; chgrp %[2]s %[1]s && chmod 2755 %[1]s",
+			path, group, sys.Gid, sys.Mode&0o7777, lack))
+	}
+	if st.Mode()&fs.ModeSetuid != 0 {
+		problems = append(problems, fmt.Sprintf("%s is set-uid, which it must not be; chmod u-s %[1]s", path))
+	}
+	if sys.Uid != 0 || st.Mode().Perm()&0o022 != 0 {
+		problems = append(problems, fmt.Sprintf("%s can be changed by others than root (it has owner %d, mode %04o); chown root %[1]s && chmod go-w %[1]s",
+			path, sys.Uid, sys.Mode&0o7777))
+	}
+	return problems
 }
 
 // checkConfigFiles: whoever may write the configuration may run programs as root.

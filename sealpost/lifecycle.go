@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -42,7 +43,9 @@ func (c *control) prepare() bool {
 // leave the mail system down.
 func (c *control) recover(live bool) {
 	if err := instance.Recover(c.cfg, c.settings, time.Now(), live, c.log); err != nil {
-		c.log.Warnf("looking for leftovers in the queue: %v", err)
+		for line := range strings.SplitSeq(err.Error(), "\n") { // one for each queue
+			c.log.Warnf("looking for leftovers in the queue: %s", line)
+		}
 	}
 }
 

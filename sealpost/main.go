@@ -21,6 +21,10 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
+// tolerant are the commands that a running system needs also while main.cf has a mistake,
+// which need not concern them.
+var tolerant = map[string]bool{"stop": true, "quick-stop": true, "abort": true, "drain": true, "flush": true, "status": true, "verbose": true}
+
 // control is one run of the command.
 type control struct {
 	dir      string // configuration directory, absolute
@@ -87,7 +91,14 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return 1
 	}
 	c.args = rest[1:]
-	if err := c.load(dir); err != nil {
+	err = c.load(dir, config.Load)
+	if err != nil && tolerant[rest[0]] {
+		if c.load(dir, config.LoadUnchecked) == nil {
+			fmt.Fprintf(stderr, "sealpost: warning: %v\n", err)
+			err = nil
+		}
+	}
+	if err != nil {
 		errs := []error{err}
 		if c.cfg, err = config.LoadUnchecked(c.dir); err == nil && rest[0] == "check" {
 			errs = append(c.cfg.Check(), errs...)
@@ -104,16 +115,20 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 		return 1
 	}
+	// Whether the system runs is seen from its lock. "Not running" would be a guess.
+	if _, _, err := instance.Running(c.settings.PidFile()); errors.Is(err, os.ErrPermission) && rest[0] != "check" {
+		return c.fatal("%v; this is for root, or for the user who started the mail system", err)
+	}
 	return verb.do(c)
 }
 
 // load reads main.cf and opens the log.
-func (c *control) load(dir string) error {
+func (c *control) load(dir string, read func(string, ...config.Override) (*config.Config, error)) error {
 	var err error
 	if c.dir, err = filepath.Abs(config.Dir(dir)); err != nil {
 		return err
 	}
-	if c.cfg, err = config.Load(c.dir); err != nil {
+	if c.cfg, err = read(c.dir); err != nil {
 		return err
 	}
 	if c.settings, err = instance.Load(c.cfg); err != nil {

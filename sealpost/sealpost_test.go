@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +109,7 @@ func TestCheckNamesTheMistake(t *testing.T) {
 		{"a filter that cannot be", "", "y unix n - n - - smtpd\n  -o smtpd_proxy_filter=unix:", 0, []string{`master.cf: line 2: service y does not start: parameter smtpd_proxy_filter: bad endpoint "unix:"; specify host:port`}},
 		{"a filter for its own mail", "smtpd_proxy_filter = 127.0.0.1:10025", "y unix n - n - - smtpd", 0, []string{"master.cf: line 2: service y: smtpd_proxy_filter is set for every smtpd: mail that the filter gives back here goes to it again; the server behind it needs -o smtpd_proxy_filter="}},
 		{"XFORWARD and a filter before the queue", "smtpd_authorized_xforward_hosts = 127.0.0.0/8\nsmtp_send_xforward_command = yes\nsmtpd_proxy_filter = 127.0.0.1:10025\nsmtpd_proxy_options = speed_adjust\nsmtpd_proxy_timeout = 10s", "", 0, nil},
+		{"a queue without room", "queue_minfree = 1000000000000000000", "", 0, []string{"/queue has ", "the SMTP server refuses mail unless there are more than 1000000000000000000 (queue_minfree"}},
 		{"override", "", "y unix n - n - - master\n  -o maximal_backoff_time=soon", 0, []string{`master.cf: line 2: service y does not start: -o: parameter maximal_backoff_time: bad value "soon"`}},
 	}
 	for _, tt := range tests {
@@ -165,5 +167,62 @@ func TestStrftime(t *testing.T) {
 	when := time.Date(2026, 11, 22, 7, 8, 9, 0, time.UTC)
 	if got := strftime("%Y%m%d-%H%M%S%%", when); got != "20261122-070809%" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// TestSetgidProblems: what is wrong with postdrop is said with the command that mends it.
+func TestSetgidProblems(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "postdrop")
+	if err := os.WriteFile(path, nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	gid := os.Getgid()
+	for _, tt := range []struct {
+		mode os.FileMode
+		gid  int
+		want string // "" none
+	}{
+		{0o755 | os.ModeSetgid, gid, ""},
+		{0o755, gid, "does not run with setgid_group = drop (it has group " + strconv.Itoa(gid) + ", mode 0755): nobody can; chgrp drop " + path + " && chmod 2755 " + path},
+		{0o755 | os.ModeSetgid, gid + 1, "does not run with setgid_group = drop"},
+		{0o750 | os.ModeSetgid, gid, "does not run with setgid_group = drop"},
+		{0o755 | os.ModeSetgid | os.ModeSetuid, gid, "is set-uid, which it must not be; chmod u-s " + path},
+		{0o775 | os.ModeSetgid, gid, "can be changed by others than root"},
+	} {
+		if err := os.Chmod(path, tt.mode); err != nil {
+			t.Fatal(err)
+		}
+		got := strings.Join(setgidProblems(path, "drop", tt.gid, "nobody can"), "\n")
+		if !strings.Contains(got, tt.want) {
+			t.Errorf("mode %v, group %d: %q lacks %q", tt.mode, tt.gid, got, tt.want)
+		}
+		if os.Geteuid() == 0 && tt.want == "" && got != "" || strings.Contains(got, "%!") {
+			t.Errorf("mode %v, group %d: %q", tt.mode, tt.gid, got)
+		}
+	}
+	if got := setgidProblems(path+"x", "drop", gid, "nobody can"); len(got) != 1 || !strings.Contains(got[0], path+"x: no such file or directory: nobody can") {
+		t.Errorf("no such program: %q", got)
+	}
+}
+
+// TestLockOfAnother: an ordinary user is not told that the system of root does not run.
+func TestLockOfAnother(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may read every lock; run \"make test\", which steps down")
+	}
+	dir := configured(t, "", "")
+	pid := filepath.Join(dir, "queue", "pid", "master.pid")
+	if err := os.MkdirAll(filepath.Dir(pid), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(pid, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, verb := range []string{"status", "start", "stop", "reload", "flush"} {
+		var out, errs bytes.Buffer
+		status := run([]string{"-c", dir, verb}, &out, &errs)
+		if text := errs.String(); status != 1 || !strings.Contains(text, "fatal: lock of the mail system: open "+pid+": permission denied; this is for root") || strings.Contains(text, "running") {
+			t.Errorf("%s: status %d: %s", verb, status, text)
+		}
 	}
 }

@@ -65,7 +65,7 @@ func main() {
 		dir = filepath.Dir(dir) // -C main.cf
 	}
 	dir = config.Dir(dir)
-	c, err := config.Load(dir)
+	c, err := config.LoadUnchecked(dir)
 	if err != nil {
 		fail(exConfig, err)
 	}

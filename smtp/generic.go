@@ -11,14 +11,26 @@ import (
 	"sealpost/lib/table"
 )
 
-// openGeneric opens smtp_generic_maps and returns the files to watch.
+// openGeneric opens smtp_generic_maps and returns the files to watch. The tables may
+// name users of this host without a domain (generic(5)).
 func (c *client) openGeneric(cfg *config.Config, tables table.Env) []string {
 	name := c.set.name("generic_maps")
 	maps := table.OpenMaps(tables, name, cfg.Str(name))
 	if maps.Empty() {
 		return nil
 	}
-	search := table.AddrSearch{Delimiters: cfg.Str("recipient_delimiter")}
+	own, err := table.OpenList(tables, "mydestination", cfg.Str("mydestination"), table.Strings, false)
+	if err != nil {
+		tables.Warnf("%v", err) // users are not known without their domain, then
+	}
+	origin := cfg.Str("myorigin")
+	search := table.AddrSearch{Delimiters: cfg.Str("recipient_delimiter"), LocalDomain: func(domain string) bool {
+		if own == nil || strings.EqualFold(domain, origin) {
+			return strings.EqualFold(domain, origin)
+		}
+		bare, err := own.Match(context.Background(), domain)
+		return bare && err == nil
+	}}
 	c.generic = func(ctx context.Context, addr string) (string, error) {
 		value, ext, found, err := maps.FindAddr(ctx, addr, search)
 		if err != nil || !found {
@@ -26,7 +38,7 @@ func (c *client) openGeneric(cfg *config.Config, tables table.Env) []string {
 		}
 		return mapped(value, addr, ext), nil
 	}
-	return maps.Files()
+	return append(maps.Files(), own.Files()...)
 }
 
 // mapped is the result of a generic map: "@domain" keeps the local part, and an

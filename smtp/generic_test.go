@@ -60,6 +60,27 @@ func TestGenericMaps(t *testing.T) {
 	}
 }
 
+// TestGenericMapsOfUsers: users of this host need no domain in the table, others do.
+func TestGenericMapsOfUsers(t *testing.T) {
+	cfg, err := config.FromMap(map[string]string{
+		"myhostname": "client.test", "myorigin": "origin.test", "mydestination": "$myhostname", "smtp_generic_maps": "inline:{root=admin@a.test}",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, _, err := newClient(&service.Env{Config: cfg, Program: "smtp", Log: maillog.Discard()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for addr, want := range map[string]string{
+		"root@client.test": "admin@a.test", "root@Origin.Test": "admin@a.test", "root@other.test": "root@other.test",
+	} {
+		if got, err := c.generic(t.Context(), addr); got != want || err != nil {
+			t.Errorf("%s becomes %s, %v; want %s", addr, got, err, want)
+		}
+	}
+}
+
 // Without a match a message comes through to the byte, whatever its header is.
 func FuzzGenericHeader(f *testing.F) {
 	f.Add("To: a@b,\n c@d\nX: y\n\nTo: z", uint16(5))

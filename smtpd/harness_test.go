@@ -220,7 +220,7 @@ func tryRig(t testing.TB, values map[string]string) (*rig, error) {
 		return nil, err
 	}
 	o := &opener{env: tenv, lists: map[string]*table.List{}, maps: map[string]*table.Maps{},
-		local: func(d string) bool { ok, _ := rewriter.IsLocalDomain(context.Background(), d); return ok }}
+		local: func(d string) bool { ok, _ := rewriter.BareUsers(context.Background(), d); return ok }}
 	p, err := newProfile(cfg, o, log.Warnf)
 	if err != nil {
 		return nil, err

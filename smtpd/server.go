@@ -83,8 +83,8 @@ func newServer(env *service.Env) (*server, error) {
 	}
 	srv.resolver = rewriter.Resolve
 	tables.local = func(domain string) bool {
-		local, err := rewriter.IsLocalDomain(context.Background(), domain)
-		return err == nil && local
+		bare, err := rewriter.BareUsers(context.Background(), domain)
+		return err == nil && bare
 	}
 	if tables.tickets, err = newTickets(env); err != nil {
 		return nil, err

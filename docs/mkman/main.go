@@ -144,7 +144,8 @@ func Page(name string, section int, text string) (roff []byte, names []string, e
 	var p comment.Parser
 	doc := p.Parse(text)
 	var b bytes.Buffer
-	fmt.Fprintf(&b, ".TH %s %d \"\" Sealpost\n", strings.ToUpper(name), section)
+	// No hyphens: whoever searches for a parameter finds its name in one piece.
+	fmt.Fprintf(&b, ".TH %s %d \"\" Sealpost\n.nh\n.ad l\n", strings.ToUpper(name), section)
 	heading := ""
 	for _, block := range doc.Content {
 		if h, ok := block.(*comment.Heading); ok {
@@ -202,7 +203,8 @@ func writeBlock(b *bytes.Buffer, block comment.Block) {
 }
 
 // writeItem gives an item of the form "name (default): text" a line of its own
-// for the name.
+// for the name. Each item says how far it is indented: else it would be as far as
+// the one before, of another form.
 func writeItem(b *bytes.Buffer, item *comment.ListItem) {
 	for i, block := range item.Content {
 		par, ok := block.(*comment.Paragraph)
@@ -212,8 +214,13 @@ func writeItem(b *bytes.Buffer, item *comment.ListItem) {
 			continue
 		}
 		text := plain(par.Text)
+		if item.Number != "" {
+			fmt.Fprintf(b, ".IP %s. 4\n", item.Number)
+			writeText(b, text)
+			continue
+		}
 		if term, rest, found := cutTerm(text); found {
-			b.WriteString(".TP\n")
+			b.WriteString(".TP 7\n")
 			b.WriteString(`\fB` + escape(strings.ReplaceAll(term, "\n", " ")) + `\fR` + "\n")
 			writeText(b, rest)
 			continue
@@ -227,12 +234,23 @@ func writeItem(b *bytes.Buffer, item *comment.ListItem) {
 // have colons of its own.
 func cutTerm(text string) (term, rest string, found bool) {
 	if name, _, ok := strings.Cut(text, " ("); ok && !strings.Contains(name, " ") {
-		if term, rest, found = strings.Cut(text, "): "); found {
-			return term + ")", rest, true
+		if term, rest, found = cutColon(text, ")"); found {
+			return term, rest, true
 		}
 	}
-	term, rest, found = strings.Cut(text, ": ")
+	term, rest, found = cutColon(text, "")
 	return term, rest, found && !strings.Contains(term, ". ") && len(term) < 200
+}
+
+// cutColon cuts at the first colon that comes after text and ends a word; the line
+// may end there.
+func cutColon(s, after string) (before, rest string, found bool) {
+	for i := range s {
+		if tail, ok := strings.CutPrefix(s[i:], after+":"); ok && (strings.HasPrefix(tail, " ") || strings.HasPrefix(tail, "\n")) {
+			return s[:i] + after, tail[1:], true
+		}
+	}
+	return "", "", false
 }
 
 // plain is the text without its markup.

@@ -29,6 +29,15 @@ A word-with-dash and a \ backslash.
   - foo_limit (10): how many
     there may be
   - just a point
+  - a_name_that_fills_its_line (yes),
+    another_name (a: b):
+    both
+  - no colon:at the end of a word
+
+In this order:
+
+ 1. Received: headers are counted
+ 2. and so on
 `
 	page, names, err := Page("x", 8, text)
 	if err != nil {
@@ -38,6 +47,8 @@ A word-with-dash and a \ backslash.
 		t.Errorf("names %q", names)
 	}
 	want := `.TH X 8 "" Sealpost
+.nh
+.ad l
 .SH "NAME"
 .PP
 x, y \- does things
@@ -52,12 +63,23 @@ literal  text
 .fi
 .RE
 .SH "CONFIGURATION PARAMETERS"
-.TP
+.TP 7
 \fBfoo_limit (10)\fR
 how many
 there may be
 .IP \(bu 2
 just a point
+.TP 7
+\fBa_name_that_fills_its_line (yes), another_name (a: b)\fR
+both
+.IP \(bu 2
+no colon:at the end of a word
+.PP
+In this order:
+.IP 1. 4
+Received: headers are counted
+.IP 2. 4
+and so on
 `
 	if string(page) != want {
 		t.Errorf("got:\n%s\nwant:\n%s", page, want)
@@ -80,9 +102,9 @@ func TestParametersPage(t *testing.T) {
 		t.Fatal(names, err)
 	}
 	for _, want := range []string{
-		".TP\n\\fBmessage_size_limit (10240000)\\fR\n",
-		".TP\n\\fBmyhostname (found out at run time)\\fR\n",
-		".TP\n\\fBrelayhost (empty)\\fR\n",
+		".TP 7\n\\fBmessage_size_limit (10240000)\\fR\n",
+		".TP 7\n\\fBmyhostname (found out at run time)\\fR\n",
+		".TP 7\n\\fBrelayhost (empty)\\fR\n",
 		"{yes}:{no}})\\fR\n",
 	} {
 		if !strings.Contains(string(page), want) {

@@ -67,7 +67,8 @@ func Load(dir string, overrides ...Override) (*Config, error) {
 }
 
 // LoadUnchecked is Load without a look at the values, for tools that show or
-// mend a configuration. The typed getters panic on a malformed value.
+// mend a configuration, and for commands that must work while somebody edits it:
+// Decode checks what it is asked for. The typed getters panic on a malformed value.
 func LoadUnchecked(dir string, overrides ...Override) (*Config, error) {
 	settings, warnings, err := ReadMain(filepath.Join(dir, "main.cf"))
 	if err != nil {

@@ -28,7 +28,7 @@ var messageParams = []Param{
 		Doc: "What sender_dependent_relayhost_maps is, for address probes."},
 	{Name: "address_verify_sender_ttl", Kind: Time, Default: "0s", Readers: "smtpd verify"},
 	{Name: "address_verify_service_name", Kind: Str, Default: "verify", Status: Implemented,
-		Doc: "What service_name is, for address probes."},
+		Doc: "The master.cf service that hears the outcome of address probes. Sealpost has none; it is one of Postfix."},
 	{Name: "address_verify_transport_maps", Kind: List, Default: "$transport_maps", Readers: "rewrite verify", Status: Implemented,
 		Doc: "What transport_maps is, for address probes."},
 	{Name: "address_verify_virtual_transport", Kind: Str, Default: "$virtual_transport", Readers: "rewrite verify", Status: Implemented,

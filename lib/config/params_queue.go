@@ -126,7 +126,7 @@ var queueParams = []Param{
 	{Name: "queue_file_attribute_count_limit", Kind: Int, Default: "100", Min: 1, Readers: "cleanup", Status: Implemented,
 		Doc: "The most named attributes that a queue file may have."},
 	{Name: "queue_minfree", Kind: Size, Default: "0", Readers: "smtpd", Status: Implemented,
-		Doc: "The free bytes that the queue's file system must have before a message is accepted; twice " +
+		Doc: "The free bytes that the queue's file system must have before a message is accepted; 1.5 times " +
 			"message_size_limit in any case."},
 	{Name: "queue_run_delay", Kind: Time, Default: "300s", Min: 1, Readers: "qmgr", Status: Implemented,
 		Doc: "The time between two looks at the deferred queue."},

@@ -44,7 +44,8 @@ var systemParams = []Param{
 	{Name: "debug_peer_level", Kind: Int, Default: "2", Min: 1, Readers: "smtp qmqpd smtpd"},
 	{Name: "debug_peer_list", Kind: List, Default: "", Readers: "smtp qmqpd smtpd"},
 	{Name: "debugger_command", Kind: Str, Default: "", Readers: "master", Status: Implemented,
-		Doc: "Not run by Sealpost's daemons; use -v or sealpost verbose."},
+		Doc: "The shell command that \"sealpost -D start\" runs on the master process, whose name and number are in " +
+			"$process_name and $process_id. Daemons do not run it; to see what they do use -v or sealpost verbose."},
 	{Name: "default_cache_db_type", Kind: Str, Default: "btree"},
 	{Name: "default_database_type", Kind: Str, Default: "bbolt", Readers: "postmap postalias", Status: Implemented,
 		Doc: "The type of a table that postmap, postalias and newaliases are given without one: hash, btree, lmdb, cdb and bbolt " +

@@ -211,16 +211,16 @@ func checkDir(path string, mode fs.FileMode, uid, gid int) []string {
 	}
 	var problems []string
 	if extra := st.Mode().Perm() &^ mode; extra != 0 {
-		problems = append(problems, fmt.Sprintf("%s has mode %04o, expected %04o: others may get at it", path, st.Mode().Perm(), mode))
+		problems = append(problems, fmt.Sprintf("%s has mode %04o, expected %04o: others may get at it; chmod %04[3]o %[1]s", path, st.Mode().Perm(), mode))
 	} else if lacks := mode &^ st.Mode().Perm(); lacks != 0 {
-		problems = append(problems, fmt.Sprintf("%s has mode %04o, expected %04o", path, st.Mode().Perm(), mode))
+		problems = append(problems, fmt.Sprintf("%s has mode %04o, expected %04o; chmod %04[3]o %[1]s", path, st.Mode().Perm(), mode))
 	}
 	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
 		if uid >= 0 && int(sys.Uid) != uid {
-			problems = append(problems, fmt.Sprintf("%s is owned by uid %d, expected %d", path, sys.Uid, uid))
+			problems = append(problems, fmt.Sprintf("%s is owned by uid %d, expected %d; chown %[3]d %[1]s", path, sys.Uid, uid))
 		}
 		if gid >= 0 && int(sys.Gid) != gid {
-			problems = append(problems, fmt.Sprintf("%s has group %d, expected %d", path, sys.Gid, gid))
+			problems = append(problems, fmt.Sprintf("%s has group %d, expected %d; chgrp %[3]d %[1]s", path, sys.Gid, gid))
 		}
 	}
 	return problems

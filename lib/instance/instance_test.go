@@ -66,8 +66,8 @@ func TestCheckFindsDifferences(t *testing.T) {
 		spoil func(dir string) error
 		want  string
 	}{
-		{"too open", func(dir string) error { return os.Chmod(filepath.Join(dir, "private"), 0o755) }, "private has mode 0755, expected 0700: others may get at it"},
-		{"too closed", func(dir string) error { return os.Chmod(filepath.Join(dir, "user"), 0o700) }, "user has mode 0700, expected 0755"},
+		{"too open", func(dir string) error { return os.Chmod(filepath.Join(dir, "private"), 0o755) }, "private has mode 0755, expected 0700: others may get at it; chmod 0700 "},
+		{"too closed", func(dir string) error { return os.Chmod(filepath.Join(dir, "user"), 0o700) }, "user has mode 0700, expected 0755; chmod 0755 "},
 		{"missing", func(dir string) error { return os.Remove(filepath.Join(dir, "hold")) }, "hold: no such file"},
 		{"a file in its place", func(dir string) error {
 			return errors.Join(os.Remove(filepath.Join(dir, "hold")), os.WriteFile(filepath.Join(dir, "hold"), nil, 0o600))

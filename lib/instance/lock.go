@@ -73,7 +73,7 @@ func Running(path string) (pid int, running bool, err error) {
 		return 0, false, nil
 	}
 	if err != nil {
-		return 0, false, fmt.Errorf("open lock file %s: %w", path, err)
+		return 0, false, fmt.Errorf("lock of the mail system: %w", err)
 	}
 	defer f.Close()
 	// A shared lock asks without getting in the way of another who asks.

@@ -81,7 +81,9 @@ func runPostdrop(path, configDir string) (*Submission, error) {
 		return cmd.Wait()
 	}}
 	if err := s.greeting(r); err != nil {
-		s.Cancel()
+		if status := s.close(); status != nil {
+			err = status // it has said why on standard error
+		}
 		return nil, fmt.Errorf("%w, and %s failed: %w", ErrUnavailable, path, err)
 	}
 	return s, nil

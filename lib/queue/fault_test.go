@@ -81,6 +81,28 @@ func TestFailuresAreReportedAndLeaveNothing(t *testing.T) {
 	}
 }
 
+// TestDirectoryThatCannotBeRead: the group of postdrop may not list maildrop.
+func TestDirectoryThatCannotBeRead(t *testing.T) {
+	for name, want := range map[string]error{"": nil, "syncfs": unix.EIO} {
+		q := tree(t, hashed(0))
+		f := create(t, q, Maildrop, "x")
+		sys := &faults{fail: map[string]error{"open " + Maildrop: unix.EACCES}}
+		if want != nil {
+			sys.fail[name] = want
+		}
+		q.fs, q.dirs.fs = sys.fs(), sys.fs()
+		if err := f.CommitMode(t.Context(), ModeReady|0o044); !errors.Is(err, want) {
+			t.Errorf("commit: %v, want %v", err, want)
+		}
+		if n := sys.count("syncfs"); n != 1 {
+			t.Errorf("the file system was made durable %d times", n)
+		}
+		if err := f.Abort(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestWriteFailureBeforeCommit(t *testing.T) {
 	q := tree(t, hashed(0))
 	f := create(t, q, Incoming, "")

@@ -7,7 +7,7 @@ import (
 )
 
 // A Fault decides for one file system operation whether it fails: op is open,
-// fstat, write, chmod, fsync, close, rename, remove or mkdir, path the file or
+// fstat, write, chmod, fsync, syncfs, close, rename, remove or mkdir, path the file or
 // directory. nil lets it happen.
 type Fault func(op, path string) error
 
@@ -68,6 +68,13 @@ func (s faultyFS) fsync(fd int, path string) error {
 		return err
 	}
 	return s.osFS.fsync(fd, path)
+}
+
+func (s faultyFS) syncfs(fd int, path string) error {
+	if err := s.fails("syncfs", path); err != nil {
+		return err
+	}
+	return s.osFS.syncfs(fd, path)
 }
 
 func (s faultyFS) close(fd int, path string) error {

@@ -275,6 +275,12 @@ func (f *File) syncDirs(ctx context.Context, begun *syncRound) error {
 	dir := f.q.dir(f.queue, f.id)
 	top := f.q.prefix + f.queue
 	err := begun.wait(ctx)
+	if errors.Is(err, fs.ErrPermission) {
+		// The group of postdrop may put files into maildrop, and may not list it:
+		// without a descriptor of the directory only all of its file system can
+		// be made durable.
+		return f.q.fs.syncfs(f.fd, f.path)
+	}
 	for {
 		if err != nil {
 			return err

@@ -16,6 +16,7 @@ type fileSystem interface {
 	pwrite(fd int, path string, b []byte, off int64) error
 	fchmod(fd int, path string, mode uint32) error
 	fsync(fd int, path string) error
+	syncfs(fd int, path string) error
 	close(fd int, path string) error
 	rename(from, to string) error
 	unlink(path string) error
@@ -55,6 +56,11 @@ func (osFS) fchmod(fd int, path string, mode uint32) error {
 
 func (osFS) fsync(fd int, path string) error {
 	return retry("fsync", path, func() error { return unix.Fsync(fd) })
+}
+
+// syncfs makes the whole file system durable.
+func (osFS) syncfs(fd int, path string) error {
+	return retry("syncfs", path, func() error { return unix.Syncfs(fd) })
 }
 
 // close is not repeated after EINTR: Linux has closed the descriptor then.

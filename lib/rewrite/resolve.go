@@ -176,7 +176,12 @@ func (r *Rewriter) route(ctx context.Context, rt *routes, res *Resolved, sender,
 	if r.relocated.Empty() {
 		return nil
 	}
-	moved, _, found, err := r.relocated.FindAddr(ctx, res.Recipient, r.search())
+	search := r.search()
+	search.LocalDomain = func(domain string) bool {
+		bare, err := r.BareUsers(ctx, domain)
+		return bare && err == nil
+	}
+	moved, _, found, err := r.relocated.FindAddr(ctx, res.Recipient, search)
 	if err != nil || !found {
 		return err
 	}

@@ -284,6 +284,15 @@ func (r *Rewriter) IsLocalDomain(ctx context.Context, domain string) (bool, erro
 	return r.destinations.Match(ctx, domain)
 }
 
+// BareUsers tells whether tables of addresses may name users of a domain without
+// it: $myorigin and the domains of IsLocalDomain (virtual(5)).
+func (r *Rewriter) BareUsers(ctx context.Context, domain string) (bool, error) {
+	if strings.EqualFold(domain, r.set.MyOrigin) {
+		return true, nil
+	}
+	return r.IsLocalDomain(ctx, domain)
+}
+
 func (r *Rewriter) ownAddr(a netip.Addr) bool {
 	if r.own.Has(a) {
 		return true

@@ -185,6 +185,8 @@ func TestRoutes(t *testing.T) {
 		{"error with text", "transport_maps", "inline:{{x.example=error:5.7.1 go away}}", "", "u@x.example", "error", "5.7.1 go away"},
 		{"not for virtual aliases", "transport_maps", "inline:{*=t:n}", "", "u@valias.example", "error", "5.1.1 User unknown in virtual alias table"},
 		{"relocated", "relocated_maps", "inline:{{u@x.example=new@y.example}}", "", "u@x.example", "error", "5.1.6 User has moved to new@y.example"},
+		{"relocated user of this host", "relocated_maps", "inline:{{u=new@y.example}}", "", "u@localhost", "error", "5.1.6 User has moved to new@y.example"},
+		{"bare name in another domain", "relocated_maps", "inline:{{u=new@y.example}}", "", "u@x.example", "smtp", "x.example"},
 		{"table name not shown", "show_user_unknown_table_name", "no", "", "u@valias.example", "error", "5.1.1 User unknown"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

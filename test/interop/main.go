@@ -38,7 +38,7 @@ var peers = map[string]string{
 	"/usr/lib/postfix/sbin/master": "postfix", "smtp-source": "postfix", "openssl": "openssl", "sslscan": "sslscan",
 	"unbound": "unbound nsd ldnsutils", "dovecot": "dovecot-lmtpd", "postgrey": "postgrey",
 	"mta-sts-daemon": "postfix-mta-sts-resolver", "psql": "postgresql", "mariadbd": "mariadb-server", "slapd": "slapd", "redis-server": "redis-server",
-	"procmail": "procmail", "memcached": "memcached", "sqlite3": "sqlite3", "getent": "libc-bin",
+	"procmail": "procmail", "memcached": "memcached", "sqlite3": "sqlite3", "getent": "libc-bin", "useradd": "passwd",
 }
 
 // postfixMaster stands for Debian's Postfix as a peer.
@@ -77,7 +77,7 @@ func main() {
 	}
 	for _, s := range slices.Concat(submitScenarios, relayScenarios, queueScenarios, mixedScenarios, logScenarios,
 		configScenarios, tlsScenarios, tlsOutScenarios, stsScenarios, databaseScenarios, saslScenarios, tableScenarios, policyScenarios, goSMTPScenarios, postsuperScenarios,
-		pipeScenarios, proxyScenarios) {
+		pipeScenarios, proxyScenarios, installedScenarios) {
 		if match.MatchString(s.name) && ctx.Err() == nil {
 			r.run(ctx, s)
 		}
