@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	goldap "github.com/go-ldap/ldap/v3"
 
@@ -27,15 +28,17 @@ func checkKey(t *testing.T, s *server, tbl table.Table, key string) {
 	t.Helper()
 	s.Asked()
 	dbtest.Lookup(t, tbl, key)
-	key = strings.ToLower(key)
+	at := strings.LastIndexByte(key, '@')
+	askable := utf8.ValidString(key) && !strings.Contains(key, "\x00") && at >= 0 && at < len(key)-1
 	asked := strings.Join(s.Asked(), "\n")
 	_, asked, found := strings.Cut("\n"+asked, "\nsearch ")
+	if found != askable {
+		t.Errorf("%q: a search is %v, want %v", key, found, askable)
+	}
 	if !found {
-		if at := strings.LastIndexByte(key, '@'); at >= 0 && at < len(key)-1 {
-			t.Errorf("%q: no search", key)
-		}
 		return
 	}
+	key = strings.ToLower(key)
 	base, ok := strings.CutSuffix(asked, fmt.Sprintf(` (&(objectClass="person")(mail=%q))`, key))
 	if !ok {
 		t.Errorf("%q: the server was asked %q", key, asked)
