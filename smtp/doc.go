@@ -108,7 +108,7 @@ last the message returns. What became of the request is the second part of tls=:
 "requiretls", or "!requiretls:" with the reason: nocertmatch, nosecuremx (the MX
 lookup could be forged), nostarttls, noencryption, none (not announced).
 
-See docs/tls.md for a guide. TLS versions and ciphers are those of Go; "sealpost
+The guide tls.md, in /usr/share/doc/sealpost, goes through this step by step. TLS versions and ciphers are those of Go; "sealpost
 check" names the settings that it cannot follow.
 
 # MESSAGE CONTENT
