@@ -65,6 +65,8 @@ type commandRow struct {
 	plain bool
 	// payload: what follows the command line belongs to the command.
 	payload bool
+	// refused answers the command where it is not even looked at: its payload is read.
+	refused func(s *session, arg, reply string) (outcome, error)
 }
 
 // commandTable has the commands; what EHLO announces is in keywords.
@@ -74,7 +76,7 @@ var commandTable = []commandRow{
 	{verb: "MAIL", place: cmdMail, run: (*session).mail},
 	{verb: "RCPT", place: cmdRcpt, run: (*session).rcpt},
 	{verb: "DATA", place: cmdData, run: (*session).data, last: true},
-	{verb: "BDAT", place: cmdBdat, run: (*session).bdat, payload: true},
+	{verb: "BDAT", place: cmdBdat, run: (*session).bdat, payload: true, refused: (*session).bdatRefused},
 	{verb: "RSET", place: cmdRset, run: (*session).rset, junk: true},
 	{verb: "NOOP", place: cmdNoop, run: (*session).noop, plain: true, last: true, junk: true},
 	{verb: "VRFY", place: cmdVrfy, run: (*session).vrfy, last: true, junk: true},
@@ -136,22 +138,22 @@ func (s *session) command(ctx context.Context, line smtpio.Line) error {
 		s.reply("250 2.0.0 Ok")
 		return nil
 	}
-	// A binary protocol is told so, not that its text is malformed.
-	if binary := verb[0] < ' '; s.p.SMTPUTF8 && !binary && !utf8.Valid(text) {
+	row := findCommand(verb)
+	// A binary protocol is told so, not that its text is malformed; and what follows a
+	// malformed BDAT must not be taken for commands.
+	binary, chunk := verb[0] < ' ', row != nil && row.refused != nil
+	if s.p.SMTPUTF8 && !binary && !chunk && !utf8.Valid(text) {
 		s.count(cmdUnknown, false)
 		s.where = "UNKNOWN"
 		s.fail("500 5.5.2 Error: bad UTF-8 syntax")
 		return nil
 	}
-	row := findCommand(verb)
 	if row == nil || line.BareCR && bytes.IndexByte(verb, '\r') >= 0 {
 		return s.unknown(ctx, verb, text)
 	}
 	s.where = row.verb
 	if s.denied && !row.always {
-		s.count(row.place, false)
-		s.fail("503 5.7.0 Error: access denied for ", s.client.text)
-		return nil
+		return s.turnDown(row, arg, "503 5.7.0 Error: access denied for "+s.client.text)
 	}
 	if s.improperPipelining(row) {
 		s.count(row.place, false)
@@ -159,9 +161,7 @@ func (s *session) command(ctx context.Context, line smtpio.Line) error {
 		return errQuit
 	}
 	if s.needTLS() && !row.plain {
-		s.count(row.place, false)
-		s.fail("530 5.7.0 Must issue a STARTTLS command first")
-		return nil
+		return s.turnDown(row, arg, "530 5.7.0 Must issue a STARTTLS command first")
 	}
 	if row.junk && s.p.JunkCommands > 0 {
 		if s.junk++; s.junk > s.p.JunkCommands+1 {
@@ -171,6 +171,20 @@ func (s *session) command(ctx context.Context, line smtpio.Line) error {
 	s.conn.SetInterruptible(false)
 	s.text = text
 	result, err := row.run(s, ctx, string(arg))
+	return s.done(row, result, err)
+}
+
+// turnDown answers a command that is not looked at.
+func (s *session) turnDown(row *commandRow, arg []byte, reply string) error {
+	if row.refused != nil {
+		result, err := row.refused(s, string(arg), reply)
+		return s.done(row, result, err)
+	}
+	s.fail(reply)
+	return s.done(row, refused, nil)
+}
+
+func (s *session) done(row *commandRow, result outcome, err error) error {
 	s.count(row.place, result == accepted)
 	if result == hangup {
 		return errQuit

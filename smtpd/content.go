@@ -260,18 +260,11 @@ func (s *session) bdat(ctx context.Context, arg string) (outcome, error) {
 		s.fail("521 5.5.1 Error: command not implemented")
 		return hangup, nil
 	}
-	size, last, ok := parseBdat(arg)
+	size, last, ok := s.chunkSize(arg)
 	if !ok {
-		s.log.Warnf("%s: malformed BDAT command syntax from %s: BDAT %s", s.queueIDOrNone(), s.client.text, printable([]byte(arg), 100))
-		s.fail("521 5.5.4 Syntax: BDAT count [LAST]")
 		return hangup, nil
 	}
 	t := s.txn
-	if limit := s.chunkLimit(); size > limit {
-		s.log.Warnf("%s: BDAT request from %s exceeds message size limit", s.queueIDOrNone(), s.client.text)
-		s.fail("552 5.3.4 Chunk exceeds message size limit")
-		return hangup, nil
-	}
 	s.startRequest(s.p.MinDataRate)
 	switch {
 	case t != nil && t.failed:
@@ -308,6 +301,33 @@ func (s *session) bdat(ctx context.Context, arg string) (outcome, error) {
 		}
 	}
 	return s.chunk(ctx, size, last)
+}
+
+// bdatRefused answers BDAT where no command is taken; the chunk is read as ever.
+func (s *session) bdatRefused(arg, reply string) (outcome, error) {
+	size, _, ok := s.chunkSize(arg)
+	if !ok {
+		return hangup, nil
+	}
+	s.startRequest(s.p.MinDataRate)
+	return s.dropChunk(size, reply)
+}
+
+// chunkSize parses BDAT's argument. It reports false after the reply to one that
+// does not tell where the chunk ends, or says that it is too large to be read.
+func (s *session) chunkSize(arg string) (size int64, last, ok bool) {
+	size, last, ok = parseBdat(arg)
+	if !ok {
+		s.log.Warnf("%s: malformed BDAT command syntax from %s: BDAT %s", s.queueIDOrNone(), s.client.text, printable([]byte(arg), 100))
+		s.fail("521 5.5.4 Syntax: BDAT count [LAST]")
+		return 0, false, false
+	}
+	if size > s.chunkLimit() {
+		s.log.Warnf("%s: BDAT request from %s exceeds message size limit", s.queueIDOrNone(), s.client.text)
+		s.fail("552 5.3.4 Chunk exceeds message size limit")
+		return 0, false, false
+	}
+	return size, last, true
 }
 
 // dropChunk reads a chunk that belongs to no message.

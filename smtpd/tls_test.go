@@ -108,7 +108,10 @@ func TestStartTLSReplies(t *testing.T) {
 			"STARTTLS", "454 4.7.0 TLS not available due to local problem", "MAIL FROM:<a@b.example>", "250 2.1.0 Ok"}},
 		{"required", []string{"smtpd_tls_security_level=encrypt"}, []string{"EHLO c.example", ehloOver("STARTTLS"),
 			"MAIL FROM:<a@b.example> REQUIRETLS", "530 5.7.0 Must issue a STARTTLS command first",
-			"VRFY x", "530 5.7.0 Must issue a STARTTLS command first", "NOOP", "250 2.0.0 Ok", "QUIT", "221 2.0.0 Bye"}},
+			"VRFY x", "530 5.7.0 Must issue a STARTTLS command first", "NOOP", "250 2.0.0 Ok",
+			"BDAT 6 LAST\r\nNOOP", "530 5.7.0 Must issue a STARTTLS command first", "QUIT", "221 2.0.0 Bye"}},
+		{"required, and where the chunk ends is not clear", []string{"smtpd_tls_security_level=encrypt"}, []string{
+			"BDAT 6 \xff\r\nQUIT", "521 5.5.4 Syntax: BDAT count [LAST]", "", "EOF"}},
 		{"required, no certificate", []string{"smtpd_tls_security_level=encrypt", "smtpd_tls_chain_files="}, []string{"EHLO c.example", ehloOver(""),
 			"MAIL FROM:<a@b.example>", "530 5.7.0 Must issue a STARTTLS command first"}},
 		{"older parameters", []string{"smtpd_tls_security_level=", "smtpd_use_tls=yes"}, []string{"EHLO c.example", ehloOver("STARTTLS")}},
