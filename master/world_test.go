@@ -18,8 +18,9 @@ import (
 	"sealpost/test/harness"
 )
 
-// patience is how long a test waits for anything.
-const patience = 10 * time.Second
+// patience is how long a test waits for anything. The slowest one starts 33 processes,
+// which takes 10 seconds under the race detector beside other tests.
+const patience = harness.Patience
 
 // world is a private directory with a master in it.
 type world struct {

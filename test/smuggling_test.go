@@ -69,6 +69,7 @@ func TestNothingSmuggledLeaves(t *testing.T) {
 			"transport_maps": fmt.Sprintf("inline:{ { sink.test = smtp:%s }, { short.test = short:%s }, { whole.test = whole:%s }, { no.test = error:5.1.1 no such user } }",
 				nexthop(sink), nexthop(slow), nexthop(sink)),
 			"relay_domains":                        "sink.test, short.test, whole.test, no.test",
+			"smtpd_reject_unlisted_recipient":      "no", // u@no.test is taken, and the bounce has the content
 			"smtpd_forbid_bare_newline_exclusions": "",
 		},
 		Services: []string{
