@@ -8,8 +8,8 @@
 //
 // A sender is required, and at least one recipient in the envelope or among the
 // extracted records. A client's own time stamp is dropped, and so are attributes
-// that a submitter has no business to set. Envelope payloads have no NUL, CR or
-// LF: they must not be able to end a line or a string anywhere later.
+// that a submitter has no business to set. Envelope payloads, those of M, X and E too,
+// have no NUL, CR or LF: they must not be able to end a line or a string anywhere later.
 package submit
 
 import (
@@ -70,17 +70,18 @@ func (c *Checker) Accept(t record.Type, payload []byte) (keep bool, note string,
 	if strings.IndexByte(types, byte(t)) < 0 {
 		return false, "", fmt.Errorf("%w: %d", ErrType, t)
 	}
-	if byte(t) == types[0] {
-		return true, "", c.next()
-	}
-	if c.seg == content {
+	marker := byte(t) == types[0]
+	if c.seg == content && !marker {
 		return true, "", nil
-	}
-	if c.records++; c.records > MaxEnvelope {
-		return false, "", ErrLimit
 	}
 	if bytes.ContainsAny(payload, "\x00\r\n") {
 		return false, "", ErrPayload
+	}
+	if marker {
+		return true, "", c.next()
+	}
+	if c.records++; c.records > MaxEnvelope {
+		return false, "", ErrLimit
 	}
 	switch t {
 	case record.Time: // ours counts

@@ -66,6 +66,9 @@ func TestChecker(t *testing.T) {
 		"line break":          {recs: envelopeOf(rec{record.Rcpt, "a\nRCPT x"}), err: ErrPayload},
 		"carriage return":     {recs: envelopeOf(rec{record.FullName, "a\rb"}), err: ErrPayload},
 		"NUL":                 {recs: envelopeOf(rec{record.From, "a\x00b"}), err: ErrPayload},
+		"NUL in a marker":     {recs: []rec{{record.From, ""}, {record.Message, "\x00"}}, err: ErrPayload},
+		"line break in X":     {recs: []rec{{record.From, ""}, {record.Message, ""}, {record.Extracted, "a\nb"}}, err: ErrPayload},
+		"line break in E":     {recs: []rec{{record.From, ""}, {record.Rcpt, "r"}, {record.Message, ""}, {record.Extracted, ""}, {record.End, "a\nb"}}, err: ErrPayload},
 		"no sender":           {recs: envelopeOf()[2:], err: ErrIncomplete},
 		"no recipient":        {recs: []rec{{record.From, ""}, {record.Message, ""}, {record.Extracted, ""}, {record.End, ""}}, err: ErrIncomplete},
 		"recipient of -t":     {recs: []rec{{record.From, ""}, {record.Message, ""}, {record.Extracted, ""}, {record.Rcpt, "r"}, {record.End, ""}}, kept: "SMXRE"},
@@ -133,7 +136,8 @@ func FuzzChecker(f *testing.F) {
 			if strings.IndexByte("MCFSRVAinXLNE", byte(typ)) < 0 {
 				t.Fatalf("type %q was kept", typ)
 			}
-			if !inContent && bytes.ContainsAny(p, "\r\n\x00") && typ != record.Message {
+			text := inContent && typ != record.Extracted
+			if !text && bytes.ContainsAny(p, "\r\n\x00") {
 				t.Fatalf("payload %q was kept in the envelope", p)
 			}
 			switch typ {
