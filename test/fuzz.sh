@@ -1,11 +1,12 @@
 #!/bin/sh
 # fuzz.sh PACKAGES: runs every fuzz target for $FUZZTIME, a number of inputs such
-# as 10000x. A target that found something fails the run; its input is in the
-# package's testdata. A duration works too, but Go before 1.27 sometimes takes the
+# as 10000x. A target that found something fails the run, after the others; its input
+# is in the package's testdata. A duration works too, but Go before 1.27 sometimes takes the
 # end of that time for a failure: "context deadline exceeded" (golang/go#75804).
 set -eu
 go=${GO:-go}
 out=$(mktemp)
+status=0
 trap 'rm -f "$out"' EXIT
 for dir in $($go list -f '{{.Dir}}' "$@"); do
 	for file in "$dir"/*_test.go; do
@@ -14,8 +15,9 @@ for dir in $($go list -f '{{.Dir}}' "$@"); do
 			echo "fuzz $(basename "$dir") $name"
 			(cd "$dir" && $go test -run='^$' -fuzz="^$name\$" -fuzztime="${FUZZTIME:-200000x}" -fuzzminimizetime=1000x . >"$out" 2>&1) || {
 				cat "$out"
-				exit 1
+				status=1
 			}
 		done
 	done
 done
+exit $status
