@@ -231,7 +231,7 @@ func tryRig(t testing.TB, values map[string]string) (*rig, error) {
 		env:    &service.Env{Config: cfg, Stress: cfg, Log: log, ServiceName: "smtp", Program: "smtpd", Tally: service.NewTally()},
 		normal: p, stress: p, now: func() time.Time { return time.Unix(1795378728, 319310000).UTC() },
 		dns: r.dns, hosts: hostNames{netip.MustParseAddr("127.0.0.1"): "localhost"},
-		resolver: rewriter.Resolve, openQueue: r.cleanup.open,
+		resolver: rewriter.Resolve, malformed: rewriter.Malformed, openQueue: r.cleanup.open,
 		own: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, double: "double-bounce",
 		flushPath: t.TempDir() + "/flush", spoolDir: t.TempDir(),
 	}

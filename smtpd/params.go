@@ -18,13 +18,14 @@ type path struct {
 }
 
 // parsePath parses an address with what follows it. Control characters make it
-// invalid, wherever they are (decision 21).
+// invalid, wherever they are (decision 21), and so does a domain that no table and no
+// name server can know.
 func (s *session) parsePath(arg string) (path, bool) {
 	if hasControl(arg) {
 		return path{}, false
 	}
 	addr, rest, err := address.ParsePath(arg, s.p.Strict821)
-	if err != nil {
+	if err != nil || s.srv.malformed(address.Unquote(addr)) {
 		return path{}, false
 	}
 	typed := strings.TrimRight(arg[:len(arg)-len(rest)], " \t")

@@ -32,6 +32,7 @@ type server struct {
 	dns       dns.Resolver
 	hosts     hostNames
 	resolver  func(ctx context.Context, sender, addr string) (rewrite.Resolved, error)
+	malformed func(addr string) bool
 	openQueue func(ctx context.Context, flags mailproto.CleanupFlags) (queueWriter, error)
 	flushPath string
 	spoolDir  string // of messages that wait for a filter
@@ -81,7 +82,7 @@ func newServer(env *service.Env) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	srv.resolver = rewriter.Resolve
+	srv.resolver, srv.malformed = rewriter.Resolve, rewriter.Malformed
 	tables.local = func(domain string) bool {
 		bare, err := rewriter.BareUsers(context.Background(), domain)
 		return err == nil && bare

@@ -175,6 +175,9 @@ func TestReplies(t *testing.T) {
 			"MAIL FROM:<ü@c.example>", "553 5.6.7 Must declare SMTPUTF8 to send unicode address", mailA, senderOK,
 			"RCPT TO:<böb@virt.example>", "553 5.6.7 Must declare SMTPUTF8 to send unicode address"}},
 		{"bytes that are not UTF-8", nil, []string{"MAIL FROM:<\xff\xfe@c.example>", "500 5.5.2 Error: bad UTF-8 syntax"}},
+		{"domains that cannot be", nil, []string{
+			"MAIL FROM:<a@c..example> SIZE=99999999999", "501 5.1.7 Bad sender address syntax", "MAIL FROM:<-a@c.example>", "501 5.1.7 Bad sender address syntax",
+			"MAIL FROM:<>", senderOK, "RCPT TO:<a@127.0.0.1>", "501 5.1.3 Bad recipient address syntax", "VRFY a@c..example", "501 5.1.3 Bad recipient address syntax"}},
 		{"control characters (decision 21)", nil, []string{
 			"EHLO a\x00b", "501 5.5.2 Error: bad syntax: control character in hostname", "EHLO a\rb", "501 5.5.2 Error: bad syntax: control character in hostname",
 			"MAIL FROM:<a\rb@c.example>", "501 5.1.7 Bad sender address syntax", "MAIL FROM:<\"a\rX-Inj: 1\"@c.example>", "501 5.1.7 Bad sender address syntax",

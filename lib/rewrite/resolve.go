@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"sealpost/lib/address"
+	"sealpost/lib/idn"
 )
 
 // maxRouteSteps bounds the domains of our own that are taken off one address.
@@ -75,8 +76,8 @@ func (r *Rewriter) reduce(ctx context.Context, rcpt string) (addr string, local 
 			addr = next
 			continue
 		}
-		if n := len(domain) - 1; n > 0 && domain[n] == '.' && domain[n-1] != '.' {
-			domain = domain[:n]
+		if withoutDot(domain) != domain {
+			domain = withoutDot(domain)
 			addr = addr[:len(addr)-1]
 		}
 		own, err := r.IsLocalDomain(ctx, domain)
@@ -99,6 +100,26 @@ func (r *Rewriter) reduce(ctx context.Context, rcpt string) (addr string, local 
 		return addr, own, err
 	}
 	return kept, true, nil
+}
+
+// withoutDot takes the dot of the root off a domain name.
+func withoutDot(domain string) string {
+	if n := len(domain) - 1; n > 0 && domain[n] == '.' && domain[n-1] != '.' {
+		return domain[:n]
+	}
+	return domain
+}
+
+// Malformed reports that an address, in internal form, can be nobody's whatever the
+// tables say: its domain is neither a name nor a literal, or it begins with "-" and
+// allow_min_user does not allow that. An address without a domain has none that is wrong.
+func (r *Rewriter) Malformed(addr string) bool {
+	addr = stripRoute(addr)
+	if strings.HasPrefix(addr, "-") && !r.set.AllowMinUser {
+		return true
+	}
+	_, domain := address.Split(addr)
+	return domain != "" && !validDomain(withoutDot(domain)) && !(r.set.NumericDomain && isIPv4(domain))
 }
 
 // isRouted: the local part tells a site how to send the message on.
@@ -228,9 +249,14 @@ func (r *Rewriter) defaultTransport(ctx context.Context, rt *routes, sender stri
 	return spec, nil
 }
 
-// validDomain: host name labels (RFC 1123 with underscores, RFC 6531 text) that
-// are not a number, or an address literal.
+// validDomain: host name labels (RFC 1123 with underscores; in the A-label form, which
+// has the limits on lengths, RFC 5890 §2.3.2.1) that are not a number, or an address
+// literal.
 func validDomain(domain string) bool {
+	domain, err := idn.ToASCII(domain)
+	if err != nil {
+		return false
+	}
 	if domain != "" && domain[0] == '[' {
 		_, ok := literal(domain)
 		return ok
@@ -253,7 +279,7 @@ func validDomain(domain string) bool {
 			}
 			numeric = false
 		case '0' <= c && c <= '9':
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', c == '_', c >= 0x80:
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', c == '_':
 			numeric = false
 		default:
 			return false

@@ -161,6 +161,41 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+// TestMalformed: the verdicts are those of Debian's smtpd on MAIL FROM.
+func TestMalformed(t *testing.T) {
+	r := newRewriter(t, nil)
+	long := strings.Repeat("b", 60) + "."
+	for _, tt := range []struct {
+		addr string
+		want bool
+	}{
+		{"", false}, {"a", false}, {"a@c.example", false}, {"a@c.example.", false}, {"a@c_d.example", false}, {"@c.example", false},
+		{"@x..test:a@c.example", false}, {"a@[127.0.0.1]", false}, {"a@[IPv6:::1]", false}, {"a@c..d@lab.test", false}, {"x%y..z@lab.test", false},
+		{"a@c..example", true}, {"a@.c", true}, {"a@c..", true}, {"a@-c.example", true}, {"a@c.example-", true}, {"a@c$d.example", true},
+		{"a@c d", true}, {"a@[]", true}, {"a@[1.2.3]", true}, {"a@127.0.0.1", true}, {"-a@c.example", true}, {"-a", true},
+		{"a@" + strings.Repeat("b", 63) + ".test", false}, {"a@" + strings.Repeat("b", 64) + ".test", true},
+		{"a@" + strings.Repeat(long, 4) + "test", false}, {"a@" + strings.Repeat(long, 5) + "test", true},
+		// The limits are those of the A-labels: 40 of these letters are 80 bytes of UTF-8.
+		{"a@" + strings.Repeat("ü", 40) + ".test", false}, {"a@" + strings.Repeat("ü", 70) + ".test", true},
+		{"a@" + strings.Repeat("例", 25) + ".test", false}, {"a@ü..test", true}, {"a@-ü.test", true}, {"a@a。b.test", false}, {"a@A_ü.test", false},
+	} {
+		if got := r.Malformed(tt.addr); got != tt.want {
+			t.Errorf("%q: %v, want %v", tt.addr, got, tt.want)
+		}
+	}
+	allowed := newRewriter(t, map[string]string{"allow_min_user": "yes", "resolve_numeric_domain": "yes"})
+	for _, addr := range []string{"-a@c.example", "a@127.0.0.1"} {
+		if allowed.Malformed(addr) {
+			t.Errorf("%q is malformed with allow_min_user and resolve_numeric_domain", addr)
+		}
+	}
+	// What is delivered is judged in the same way.
+	to, err := r.Resolve(t.Context(), "", "a@"+strings.Repeat("ü", 40)+".test")
+	if err != nil || to.Invalid {
+		t.Errorf("a long label in UTF-8: %+v, %v", to, err)
+	}
+}
+
 func TestRoutes(t *testing.T) {
 	for _, tt := range []struct {
 		name, param, value, sender, rcpt string
