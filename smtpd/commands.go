@@ -118,6 +118,7 @@ func equalFoldASCII(b []byte, upper string) bool {
 // command executes one command line.
 func (s *session) command(ctx context.Context, line smtpio.Line) error {
 	text := line.Text
+	s.script.in(text)
 	if line.BareLF {
 		s.bareLF = true
 		if s.p.bareLF == bareLFReject && !s.exempt {
@@ -157,6 +158,7 @@ func (s *session) command(ctx context.Context, line smtpio.Line) error {
 	}
 	if s.improperPipelining(row) {
 		s.count(row.place, false)
+		s.script.had |= problemProtocol
 		s.replyf("554 5.5.0 Error: SMTP protocol synchronization")
 		return errQuit
 	}
@@ -225,6 +227,7 @@ func (s *session) unknown(ctx context.Context, verb, text []byte) error {
 	}
 	if _, _, isHeader := header.Line(verb); forbidden || isHeader {
 		s.log.Warnf("non-SMTP command from %s: %s", s.client.text, printable(text, 100))
+		s.script.had |= problemProtocol
 		s.reply("221 2.7.0 I can break rules, too. Goodbye.")
 		return errQuit
 	}

@@ -185,6 +185,7 @@ func (s *session) endOfMessage(ctx context.Context, bytes string) outcome {
 	}
 	t.queue = nil
 	s.errors, s.junk = 0, 0
+	defer s.script.messageTaken()
 	if id == "" {
 		s.replyf("250 2.0.0 Ok: ", bytes, "queued")
 	} else {
@@ -203,8 +204,21 @@ func (s *session) refuseMessage(reason string) outcome {
 	} else if t.proxy != nil {
 		s.logProxy("proxy-reject", text)
 	}
-	s.fail(text)
+	s.failFor(statusProblem(t.status), text)
 	return refused
+}
+
+// statusProblem is the class of what kept a message out of the queue.
+func statusProblem(status mailproto.CleanupStatus) problems {
+	switch {
+	case status&mailproto.CleanupBareLF != 0:
+		return problemProtocol
+	case status&(mailproto.CleanupBad|mailproto.CleanupProxy) != 0:
+		return problemSoftware
+	case status&mailproto.CleanupWrite != 0:
+		return problemResource
+	}
+	return problemPolicy
 }
 
 // statusReply is the reply to a message that cleanup did not take, in the order
@@ -393,7 +407,7 @@ func (s *session) chunk(ctx context.Context, size int64, last bool) (outcome, er
 		s.logReject("bare <LF> received", nil)
 		s.where = where
 	}
-	s.fail(s.statusReply(t.status, ""))
+	s.failFor(statusProblem(t.status), s.statusReply(t.status, ""))
 	return refused, nil
 }
 

@@ -304,12 +304,22 @@
 //   - content_filter (empty), receive_override_options (empty),
 //     local_header_rewrite_clients (permit_inet_interfaces): what cleanup is told.
 //   - soft_bounce (no): make all refusals temporary.
+//   - notify_classes (resource, software), error_notice_recipient (postmaster):
+//     mail a transcript of sessions that had trouble (DIAGNOSTICS).
 //
 // # DIAGNOSTICS
 //
 // Sessions, refusals and limits are logged. With smtpd_tls_loglevel = 1 each
 // handshake is a line: Anonymous (no client certificate), Untrusted or Trusted. With -v each decision of a
 // restriction is logged with its reason.
+//
+// When a session ends that had trouble of a class in notify_classes, its last 8 Kbytes of
+// commands and replies are mailed to error_notice_recipient: policy (refused
+// by a restriction or a limit), protocol (errors of the client), resource (no room in
+// the queue, a service that is down), software (a mistake in the configuration, a daemon
+// that failed), data (a table or a name server that failed). What AUTH says, and
+// the content of messages, is not in it. Beware of policy and protocol on a server that
+// the world can reach: each stranger's session is a message.
 //
 // # SECURITY
 //

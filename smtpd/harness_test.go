@@ -14,6 +14,7 @@ import (
 
 	"sealpost/lib/config"
 	"sealpost/lib/dns"
+	"sealpost/lib/mailclient"
 	"sealpost/lib/maillog"
 	"sealpost/lib/mailproto"
 	"sealpost/lib/record"
@@ -51,6 +52,18 @@ func (f *fakeCleanup) open(_ context.Context, flags mailproto.CleanupFlags) (que
 	}
 	f.opened++
 	return &fakeMessage{owner: f, id: fmt.Sprintf("4A5299A%04X", f.opened), flags: flags}, nil
+}
+
+// post is mailclient.PostMail: it writes the envelope and the first lines.
+func (f *fakeCleanup) post(ctx context.Context, p mailclient.Post) (queueWriter, error) {
+	m, err := f.open(ctx, p.Flags)
+	if err != nil {
+		return nil, err
+	}
+	m.RecordString(record.From, p.Sender)
+	m.RecordString(record.Rcpt, p.Recipient)
+	m.RecordString(record.Norm, "Received: by "+p.MyHostname+" ("+p.MailName+")")
+	return m, nil
 }
 
 func (m *fakeMessage) QueueID() string { return m.id }
@@ -164,6 +177,7 @@ type rig struct {
 	t       testing.TB
 	srv     *server
 	cleanup *fakeCleanup
+	notices *fakeCleanup // mail of our own
 	dns     *fakeDNS
 	log     *logBuffer
 	drain   chan struct{}
@@ -225,13 +239,13 @@ func tryRig(t testing.TB, values map[string]string) (*rig, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &rig{t: t, cleanup: &fakeCleanup{}, log: logs, drain: make(chan struct{}),
+	r := &rig{t: t, cleanup: &fakeCleanup{}, notices: &fakeCleanup{}, log: logs, drain: make(chan struct{}),
 		dns: &fakeDNS{mx: map[string][]dns.MX{}, addrs: map[string][]netip.Addr{}, ptr: map[netip.Addr][]string{}, fail: map[string]error{}}}
 	r.srv = &server{
 		env:    &service.Env{Config: cfg, Stress: cfg, Log: log, ServiceName: "smtp", Program: "smtpd", Tally: service.NewTally()},
 		normal: p, stress: p, now: func() time.Time { return time.Unix(1795378728, 319310000).UTC() },
 		dns: r.dns, hosts: hostNames{netip.MustParseAddr("127.0.0.1"): "localhost"},
-		resolver: rewriter.Resolve, malformed: rewriter.Malformed, openQueue: r.cleanup.open,
+		resolver: rewriter.Resolve, malformed: rewriter.Malformed, openQueue: r.cleanup.open, post: r.notices.post,
 		own: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, double: "double-bounce",
 		flushPath: t.TempDir() + "/flush", spoolDir: t.TempDir(),
 	}

@@ -129,6 +129,7 @@ func (s *session) announce() {
 	if s.discard != 0 && !s.discard.Has(ehlo.SilentDiscard) {
 		s.log.Infof("discarding EHLO keywords: %s", s.discard)
 	}
+	start := s.conn.Unflushed()
 	b := s.conn.AvailableBuffer()
 	last := len(b)
 	b = append(b, "250-"...)
@@ -146,6 +147,7 @@ func (s *session) announce() {
 		}
 	}
 	b[last+3] = ' '
+	s.script.out(b[start:])
 	s.conn.SetBuffer(b)
 }
 
@@ -264,7 +266,16 @@ func (s *session) refuseRcpt(r result, rcpt string) {
 	} else {
 		s.logReject(s.softened(text), nil)
 	}
-	s.fail(text)
+	class := problemPolicy
+	switch {
+	case strings.HasPrefix(text, "451 4.3.5 "):
+		class = problemSoftware
+	case strings.HasPrefix(text, "451 4.3.0 "):
+		class = problemData
+	case r.code == 452:
+		class = problemResource
+	}
+	s.failFor(class, text)
 }
 
 // softened is what soft_bounce makes of a reply, for the log.

@@ -148,6 +148,7 @@ func (s *session) rcpt(ctx context.Context, arg string) (outcome, error) {
 		if t.excess++; t.excess > s.p.RcptOvershoot {
 			s.errors++
 		}
+		s.script.had |= problemPolicy
 		s.reply("452 4.5.3 Error: too many recipients")
 		return refused, nil
 	}

@@ -254,7 +254,7 @@ func (s *session) proxyFailed(err error) outcome {
 	s.startRequest(0)
 	reply, ok := clientReply(err)
 	if !ok {
-		s.fail(detailReply(mailproto.CleanupProxy))
+		s.failFor(problemSoftware, detailReply(mailproto.CleanupProxy))
 		return refused
 	}
 	return s.failAs(reply)
@@ -273,6 +273,7 @@ func clientReply(err error) (r proxyfilter.Reply, ok bool) {
 // failAs sends the filter's refusal. 421 is the end of our session, too.
 func (s *session) failAs(r proxyfilter.Reply) outcome {
 	s.errors++
+	s.script.had |= problemPolicy
 	s.replyLines(r)
 	if r.Code == 421 {
 		return hangup
@@ -302,6 +303,7 @@ func (s *session) finishProxied(ctx context.Context) outcome {
 	case 2:
 		s.logProxy("proxy-accept", reply.Log())
 		s.errors, s.junk = 0, 0
+		defer s.script.messageTaken()
 		s.replyLines(reply)
 		return accepted
 	case 4, 5:
@@ -317,7 +319,7 @@ func (s *session) finishProxied(ctx context.Context) outcome {
 func (s *session) proxyLost() outcome {
 	text := detailReply(mailproto.CleanupProxy)
 	s.logProxy("proxy-reject", text)
-	s.fail(text)
+	s.failFor(problemSoftware, text)
 	return refused
 }
 

@@ -34,6 +34,7 @@ type server struct {
 	resolver  func(ctx context.Context, sender, addr string) (rewrite.Resolved, error)
 	malformed func(addr string) bool
 	openQueue func(ctx context.Context, flags mailproto.CleanupFlags) (queueWriter, error)
+	post      func(ctx context.Context, p mailclient.Post) (queueWriter, error) // mail of our own
 	flushPath string
 	spoolDir  string // of messages that wait for a filter
 
@@ -68,6 +69,7 @@ type profile struct {
 	compiler                    *compiler // for restrictions that access tables name
 	// accessParents: a key of an access table stands for the names below it too.
 	accessParents bool
+	notify        problems
 }
 
 // errOpenRelay is what Init says about lists that let everybody relay.
@@ -116,6 +118,9 @@ func newServer(env *service.Env) (*server, error) {
 			return mailclient.OpenSubmission(ctx, postdrop, env.Config.Dir())
 		}
 		return srv, nil
+	}
+	srv.post = func(ctx context.Context, p mailclient.Post) (queueWriter, error) {
+		return mailclient.PostMail(ctx, cleanupPath, p)
 	}
 	srv.openQueue = func(ctx context.Context, flags mailproto.CleanupFlags) (queueWriter, error) {
 		q, err := mailclient.DialCleanup(ctx, cleanupPath, flags)
@@ -222,7 +227,7 @@ func newProfile(c *config.Config, o *opener, warnf func(string, ...any)) (*profi
 	if err != nil {
 		return nil, err
 	}
-	p := &profile{settings: s}
+	p := &profile{settings: s, notify: parseProblems(s.NotifyClasses, warnf)}
 	if err := p.compile(c, o, warnf); err != nil {
 		return nil, err
 	}

@@ -59,6 +59,8 @@ type session struct {
 	bareLF  bool // a line ended in a bare LF
 	exempt  bool // smtpd_forbid_bare_newline_exclusions names the client
 
+	script transcript
+
 	txn  *transaction // nil outside a transaction
 	quit bool
 }
@@ -78,6 +80,7 @@ func (srv *server) serve(ctx context.Context, svc *service.Session) {
 		s.p = srv.stress
 	}
 	s.discard = s.p.discard
+	s.script.wanted = s.p.notify
 	defer s.conn.Release()
 	s.conn.SetTimeout(s.p.Timeout)
 	s.identify(ctx, svc)
@@ -85,8 +88,9 @@ func (srv *server) serve(ctx context.Context, svc *service.Session) {
 	defer stop()
 	defer s.leave()
 	s.log.Log(maillog.Info, &maillog.Connect{Client: s.client.text})
+	broken := ""
 	if s.greet(ctx) {
-		s.end(s.converse(ctx, svc.Drain))
+		broken = s.end(s.converse(ctx, svc.Drain))
 	}
 	s.reset()
 	s.flush()
@@ -94,6 +98,7 @@ func (srv *server) serve(ctx context.Context, svc *service.Session) {
 		_ = s.secured.CloseNotify() // the client may be gone
 	}
 	s.logDisconnect()
+	s.notifyPostmaster(ctx, broken)
 }
 
 // greet sends the first line; false means that the session is over.
@@ -103,6 +108,7 @@ func (s *session) greet(ctx context.Context) bool {
 	if n := s.enter(); s.tooMany(ctx, n) {
 		s.log.Warnf("Connection concurrency limit exceeded: %d from %s for service %s",
 			n, s.client.text, s.srv.env.ServiceName)
+		s.script.had |= problemPolicy
 		s.replyf("421 4.7.0 ", s.p.MyHostname, " Error: too many connections from ", s.client.text)
 		return false
 	}
@@ -206,8 +212,9 @@ func (s *session) startRequest(minRate int) {
 	}
 }
 
-// end says goodbye as the reason asks for, and logs it.
-func (s *session) end(reason error) {
+// end says goodbye as the reason asks for, and logs it. It returns why the session
+// broke off, if it did.
+func (s *session) end(reason error) string {
 	ev := &maillog.SessionBroken{Where: s.where, Client: s.client.text, Bytes: -1}
 	if s.txn != nil {
 		ev.QueueID = s.txn.queueID()
@@ -217,10 +224,10 @@ func (s *session) end(reason error) {
 	}
 	switch {
 	case errors.Is(reason, errQuit):
-		return
+		return ""
 	case errors.Is(reason, smtpio.ErrInterrupted):
 		s.replyf("421 4.3.2 ", s.p.MyHostname, " Service is restarting, try again later")
-		return
+		return ""
 	case errors.Is(reason, errTooMany):
 		ev.Reason = "too many errors"
 	case errors.Is(reason, os.ErrDeadlineExceeded):
@@ -231,6 +238,7 @@ func (s *session) end(reason error) {
 		ev.Reason = "lost connection"
 	}
 	s.log.Log(maillog.Info, ev)
+	return ev.Reason
 }
 
 // flush sends the replies; an error shows up in the next read.
@@ -275,16 +283,28 @@ func (s *session) replyf(parts ...string) {
 	for _, p := range parts {
 		b = append(b, p...)
 	}
-	b = append(b, '\r', '\n')
-	s.conn.SetBuffer(s.adapt(b, start))
+	b = s.adapt(append(b, '\r', '\n'), start)
+	s.script.out(b[start:])
+	s.conn.SetBuffer(b)
 }
 
 // reply sends a reply of one line.
 func (s *session) reply(text string) { s.replyf(text) }
 
-// fail sends a reply to a command that is not accepted.
+// fail sends a reply to a command that is not accepted: a violation of the protocol,
+// or a lack of ours when the code is temporary.
 func (s *session) fail(parts ...string) {
+	class := problemProtocol
+	if parts[0][0] == '4' {
+		class = problemResource
+	}
+	s.failFor(class, parts...)
+}
+
+// failFor is fail for trouble of another class.
+func (s *session) failFor(class problems, parts ...string) {
 	s.errors++
+	s.script.had |= class
 	s.replyf(parts...)
 }
 

@@ -71,6 +71,8 @@ type settings struct {
 	StrictSMTPUTF8   bool     `conf:"strict_smtputf8"`
 	AutoUTF8Classes  []string `conf:"smtputf8_autodetect_classes"`
 	Strict821        bool     `conf:"strict_rfc821_envelopes"`
+	NotifyClasses    []string `conf:"notify_classes"`
+	ErrorNotice      string   `conf:"error_notice_recipient"`
 	CleanupService   string   `conf:"cleanup_service_name"`
 	FlushService     string   `conf:"flush_service_name"`
 

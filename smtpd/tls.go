@@ -330,6 +330,7 @@ func (s *session) secure(ctx context.Context) error {
 			text = "No client certificate presented"
 		}
 		s.log.Log(maillog.Info, &maillog.TLSAbort{Client: s.client.text, Reason: text})
+		s.script.had |= problemPolicy
 		s.replyf("421 4.7.1 ", s.p.MyHostname, " Error: ", text)
 		return errQuit
 	}

@@ -78,7 +78,8 @@ var queueParams = []Param{
 		Doc: "Give queue files names that are not used again, from time, inode and a finer clock."},
 	{Name: "enable_threaded_bounces", Kind: Bool, Default: "no", Readers: "bounce", Status: Implemented,
 		Doc: "Put the Message-ID of the original message into References: and In-Reply-To: of a notification."},
-	{Name: "error_notice_recipient", Kind: Str, Default: "postmaster", Readers: "smtp smtpd"},
+	{Name: "error_notice_recipient", Kind: Str, Default: "postmaster", Readers: "smtpd", Status: Implemented,
+		Doc: "Where transcripts of SMTP sessions go when notify_classes has what was wrong in them."},
 	{Name: "error_service_name", Kind: Str, Default: "error", Status: Implemented,
 		Doc: "The master.cf service that mail is given to when its destination is a configuration error."},
 	{Name: "fast_flush_domains", Kind: List, Default: "$relay_domains", Readers: "flush"},
@@ -104,9 +105,11 @@ var queueParams = []Param{
 	{Name: "minimal_backoff_time", Kind: Time, Default: "300s", Min: 1, Readers: "qmgr", Status: Implemented,
 		Doc: "The shortest time between two attempts to deliver a deferred message; also how long a destination " +
 			"counts as dead."},
-	{Name: "notify_classes", Kind: List, Default: "resource, software", Readers: "bounce error smtp smtpd", Status: Implemented,
-		Doc: "Which problems the postmaster hears of: bounce, 2bounce, data, delay, policy, protocol, resource, " +
-			"software."},
+	{Name: "notify_classes", Kind: List, Default: "resource, software", Readers: "bounce smtpd", Status: Implemented,
+		Doc: "Which problems the postmaster hears of. Copies of notifications: bounce, 2bounce (of what cannot be " +
+			"returned), delay. Transcripts of sessions with smtpd in which mail was refused: policy (by restrictions and limits), " +
+			"protocol (errors of the client), resource (no room, a service that is down), software (a mistake in " +
+			"the configuration, a daemon that failed), data (a table or a name server that failed)."},
 	{Name: "qmgr_clog_warn_time", Kind: Time, Default: "300s", Min: 1, Readers: "qmgr", Status: Implemented,
 		Doc: "How often at most the queue manager says that a destination takes up the active queue."},
 	{Name: "qmgr_daemon_timeout", Kind: Time, Default: "1000s", Min: 1, Readers: "qmgr", Status: Implemented,
