@@ -98,7 +98,7 @@ func TestRefusals(t *testing.T) {
 		{"content after the content", with(one, "X", "Nx", "E"), mailproto.CleanupBad},
 		{"101 attributes", with(head, strings.Split(strings.TrimSpace(many), "\n"), "Ra@b", "M", "X", "E"), mailproto.CleanupBad},
 		{"ret_flags 3", with(head, "Aret_flags=3", "Ra@b", "M", "X", "E"), mailproto.CleanupBad},
-		{"envelope_id with a blank", with(head, "Aenvelope_id=a b", "Ra@b", "M", "X", "E"), mailproto.CleanupBad},
+		{"envelope_id with a tab", with(head, "Aenvelope_id=a\tb", "Ra@b", "M", "X", "E"), mailproto.CleanupBad},
 		{"options that are none", with(head, "C-1 -1 -1 -1 -1 9999999999999999999", "Ra@b", "M", "X", "E"), mailproto.CleanupBad},
 		{"options that do not fit", with(head, "C-1 -1 -1 -1 -1 1234567890123456789", "Ra@b", "M", "X", "E"), mailproto.CleanupBad},
 		{"options that cannot be read again", with(head, "C-1 -1 -1 -1 -1 4294967296", "Ra@b", "M", "X", "E"), mailproto.CleanupBad},
@@ -134,6 +134,7 @@ func TestEnvelopeRules(t *testing.T) {
 		{"malformed notify", "Anotify_flags=3", "A", "!notify_flags"},
 		{"filter", "Lsmtp:[x]", "L", "smtp:[x]"},
 		{"envelope id", "Aenvelope_id=abc+42", "A", "envelope_id=abc+42"},
+		{"envelope id with a blank", "Aenvelope_id=a b", "A", "envelope_id=a b"}, // ENVID=a+20b
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := newHouse(t, t.TempDir(), nil)

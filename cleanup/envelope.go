@@ -208,7 +208,7 @@ func (m *message) attribute(t record.Type, name, value string, payload []byte) {
 		}
 		m.ret = dsn.Ret(n)
 	case "envelope_id":
-		if !isXtext(value) {
+		if !isEnvelopeID(value) {
 			m.bad("message rejected: malformed envelope_id: %.100q", value)
 			return
 		}
@@ -231,10 +231,10 @@ func (m *message) attribute(t record.Type, name, value string, payload []byte) {
 	m.out(record.Attr, payload)
 }
 
-// isXtext: printable ASCII without blanks, as in the encoding of RFC 3461 §4.
-func isXtext(s string) bool {
+// isEnvelopeID: printable ASCII and blanks, as it is before encoding (RFC 3461 §4.4).
+func isEnvelopeID(s string) bool {
 	for i := range len(s) {
-		if s[i] <= ' ' || s[i] >= 0x7f {
+		if s[i] < ' ' || s[i] >= 0x7f {
 			return false
 		}
 	}

@@ -197,8 +197,8 @@ func readLine(br *bufio.Reader, buf []byte) ([]byte, error) {
 	}
 }
 
-// headerReader watches the header go by and keeps its recipients. When any
-// Resent- header is there, only the Resent- recipients count (RFC 5322 §3.6.6).
+// headerReader watches the header go by and keeps its recipients. When a Resent-To:,
+// Resent-Cc: or Resent-Bcc: header is there, only such ones count (RFC 5322 §3.6.6).
 type headerReader struct {
 	done    bool
 	name    string // of the header being collected; empty: none
@@ -230,11 +230,9 @@ func (h *headerReader) line(line []byte) error {
 		h.done = !bytes.HasPrefix(line, []byte("From ")) && !bytes.HasPrefix(line, []byte(">From "))
 		return nil
 	}
-	if strings.HasPrefix(name, "resent-") {
-		h.resent = true
-	}
 	switch strings.TrimPrefix(name, "resent-") {
 	case "to", "cc", "bcc":
+		h.resent = h.resent || strings.HasPrefix(name, "resent-")
 		h.name = name
 		h.value.WriteString(value)
 	}

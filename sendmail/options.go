@@ -176,7 +176,7 @@ func (o *options) value(c byte, v string) error {
 			return usage("-R %s: specify full or hdrs", v)
 		}
 	case 'V':
-		o.envID = v
+		return o.setEnvelopeID(v)
 	case 'X':
 		if strings.HasPrefix(v, "V") {
 			o.verp = v[1:]
@@ -235,6 +235,17 @@ func (o *options) setFlush(v string) error {
 	}
 	return nil
 }
+
+// setEnvelopeID is RFC 3461 §4.4: what the client writes before encoding.
+func (o *options) setEnvelopeID(v string) error {
+	if len(v) > maxEnvelopeID || strings.IndexFunc(v, func(r rune) bool { return r < ' ' || r > '~' }) >= 0 {
+		return usage("-V %q: specify at most %d printable ASCII characters", v, maxEnvelopeID)
+	}
+	o.envID = v
+	return nil
+}
+
+const maxEnvelopeID = 100
 
 func (o *options) setNotify(v string) error {
 	var mask dsn.Notify

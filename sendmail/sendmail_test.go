@@ -83,6 +83,7 @@ func TestWrongOptionsAreNamed(t *testing.T) {
 		"-Z":               "-Z",
 		"-f":               "-f needs a value",
 		"-XVx":             "-XVx",
+		"-V a\u00fcb":      "-V \"a\u00fcb\"",
 		"-qSsite":          "-qSsite",
 	} {
 		_, err := parseOptions(append([]string{"sendmail"}, strings.Fields(args)...))
@@ -191,7 +192,8 @@ func TestRecipientsFromTheHeader(t *testing.T) {
 		"folded":               {"To: a@x,\n\tb@x\nSubject: To: no@x\n\n", []string{"a@x", "b@x"}},
 		"any case":             {"tO: a@x\n\n", []string{"a@x"}},
 		"resent only":          {"To: a@x\nResent-From: f@x\nResent-To: r@x\n\n", []string{"r@x"}},
-		"resent without to":    {"To: a@x\nResent-From: f@x\n\n", nil},
+		"resent without to":    {"To: a@x\nResent-From: f@x\n\n", []string{"a@x"}}, // as with Postfix
+		"resent to nobody":     {"To: a@x\nResent-To:\n\n", nil},
 		"body without header":  {"hello\nTo: a@x\n", nil},
 		"mailbox line first":   {"From a@x Sun Nov 22\nTo: b@x\n\n", []string{"b@x"}},
 		"quoted and commented": {"To: \"a b\"@x (c@x), g: d@x, e@x;\n\n", []string{"a b@x", "d@x", "e@x"}},

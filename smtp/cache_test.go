@@ -134,7 +134,7 @@ func openPipe(t *testing.T, ours, theirs net.Conn, like *session, bye bool) *ses
 			theirs.Write([]byte("421 4.4.2 idle too long\r\n"))
 		}
 	}()
-	s := newSession(ours, like.Host, like.set, time.Now())
+	s := newSession(ours, like.Host, like.set, discarding{}, time.Now())
 	if f := s.Greeting(nil); f != nil {
 		t.Fatal(f)
 	}

@@ -36,6 +36,8 @@ type client struct {
 	// generic rewrites addresses of the envelope (smtp_generic_maps).
 	generic func(ctx context.Context, addr string) (string, error)
 	checks  *checks // nil: content is not looked at
+	// discarding is what is passed over of what a host offers.
+	discarding func(ctx context.Context, h route.Host) (discarding, error)
 }
 
 // outcomes takes what became of each recipient; *agent.Delivery.
@@ -267,6 +269,11 @@ func (w *walk) connect(ctx context.Context, p *hostPlan, last bool) *session {
 		w.log.Infof(`SMTPS wrappermode (TCP port 465) requires setting "%s = yes", and "%s = encrypt" (or stronger)`,
 			w.set.name("tls_wrappermode"), w.set.name("tls_security_level"))
 	}
+	discard, err := w.discarding(ctx, h)
+	if err != nil {
+		w.passed(w.undecided(h, err))
+		return nil
+	}
 	for {
 		nc, err := w.dial(ctx, h)
 		if err != nil {
@@ -275,7 +282,7 @@ func (w *walk) connect(ctx context.Context, p *hostPlan, last bool) *session {
 			w.passed(f)
 			return nil
 		}
-		s := newSession(nc, h, w.set, w.now())
+		s := newSession(nc, h, w.set, discard, w.now())
 		stop := context.AfterFunc(ctx, func() { nc.Close() })
 		f, again := w.open(ctx, s, p)
 		stop()

@@ -218,3 +218,34 @@ func TestDiscardedKeywords(t *testing.T) {
 		}
 	}
 }
+
+func TestKeywordsDiscardedByAddress(t *testing.T) {
+	s := serve(t, script{ehlo: piped})
+	const discarding = "4XYZ: discarding EHLO keywords: "
+	for _, tt := range []struct{ maps, logged string }{
+		{"inline:{ {127.0.0.1 = pipelining, dsn} }", discarding + "DSN PIPELINING"},
+		{"inline:{ {127.0.0.1 = silent-discard pipelining dsn} }", ""},
+		{"cidr:{ {127.0.0.0/8 dsn} }", discarding + "DSN"},
+		{"inline:{ {127.0.0.1 = starttls} }", ""},                   // takes the place of the list
+		{"inline:{ {127.0.0.9 = dsn} }", discarding + "PIPELINING"}, // the list
+	} {
+		f := newFixture(t, "smtp", map[string]string{"smtp_discard_ehlo_keywords": "pipelining",
+			"smtp_discard_ehlo_keyword_address_maps": tt.maps}, nil)
+		if o := f.run(t, request(s.nexthop(), "a@b.test")); !strings.HasPrefix(o.String(), "a@b.test sent ") {
+			t.Errorf("%s: %s", tt.maps, o)
+		}
+		if got := f.logged(); got != tt.logged {
+			t.Errorf("%s: log %q, want %q", tt.maps, got, tt.logged)
+		}
+	}
+	// What a table that fails would hide is not known.
+	before := s.seen()
+	f := newFixture(t, "smtp", map[string]string{"smtp_discard_ehlo_keyword_address_maps": "fail:x"}, nil)
+	o := f.run(t, request(s.nexthop(), "a@b.test"))
+	if !strings.HasPrefix(o.String(), "a@b.test deferred 4.3.0 smtp_discard_ehlo_keyword_address_maps: ") {
+		t.Errorf("a table that fails: %s", o)
+	}
+	if s.seen() != before {
+		t.Errorf("the server saw\n%s", strings.TrimPrefix(s.seen(), before))
+	}
+}

@@ -190,7 +190,9 @@ The conversation:
   - smtp_helo_name, lmtp_lhlo_name ($myhostname): name to say in EHLO or LHLO.
   - smtp_always_send_ehlo (yes), smtp_never_send_ehlo (no): SMTP only.
   - smtp_discard_ehlo_keywords, lmtp_discard_lhlo_keywords (empty): extensions to
-    pass over.
+    pass over. smtp_discard_ehlo_keyword_address_maps,
+    lmtp_discard_lhlo_keyword_address_maps (empty): other lists, by address of the
+    server. While a table fails its servers get no mail: what it hides might be STARTTLS.
   - smtp_skip_5xx_greeting (yes): try another host after a greeting of 5xx.
   - smtp_skip_quit_response (yes; lmtp: no): do not wait for the reply to QUIT.
   - smtp_send_xforward_command (no): say where a message came from, see above.

@@ -112,7 +112,7 @@ func (w *walk) passOver(p *hostPlan, st dsn.Status, why string, throttle bool) *
 // open takes a new connection to the point where mail may be offered. again: TLS
 // failed, and this host may be tried once more without it.
 func (w *walk) open(ctx context.Context, s *session, p *hostPlan) (f *smtpclient.Failure, again bool) {
-	p.OnHello = func(s *smtpclient.Session) { w.logDiscarded(s) }
+	p.OnHello = func(*smtpclient.Session) { w.logDiscarded(s) }
 	p.OnFailure = func(err error) { w.logHandshake(s.Host, err) }
 	p.OnSecured = func(facts tlsconn.Facts) { w.logSecured(s, p.Policy, facts) }
 	p.OnInject = func(n int) {

@@ -85,7 +85,7 @@ func newClient(env *service.Env) (*client, []string, error) {
 		return nil, nil, err
 	}
 	c.engine = engine
-	return c, slices.Concat(c.openGeneric(cfg, tables), c.openChecks(cfg, tables), source.Files(), c.reqtls.Files(), files), nil
+	return c, slices.Concat(c.openDiscard(cfg, tables), c.openGeneric(cfg, tables), c.openChecks(cfg, tables), source.Files(), c.reqtls.Files(), files), nil
 }
 
 // parseArgs takes the flags=DORX argument of master.cf.

@@ -400,6 +400,7 @@ func newFixture(t testing.TB, program string, values map[string]string, r dns.Re
 		reqtls: reqtls.Open(table.Env{Warnf: t.Logf}, set.name("requiretls_policy"), cfg.Str(set.name("requiretls_policy"))),
 		cache:  newCache(set.cacheLimit, time.Now),
 		syntax: syntax}}
+	f.openDiscard(cfg, table.Env{Warnf: t.Logf})
 	t.Cleanup(f.cache.close)
 	return f
 }

@@ -21,6 +21,8 @@ type session struct {
 	uses  int       // transactions begun
 	dirty bool      // a transaction was begun and not finished: RSET first
 
+	silent bool // extensions are passed over without a line in the log
+
 	tls tlsconn.Facts // what the handshake showed; zero in the clear
 	key string        // of the policy that the connection was made under
 	// labels under which the cache knows it.
@@ -47,8 +49,10 @@ func (set *settings) dial(ctx context.Context, h route.Host) (net.Conn, error) {
 	return d.DialContext(ctx, "tcp", h.Addr.String())
 }
 
-func newSession(nc net.Conn, h route.Host, set *settings, now time.Time) *session {
-	return &session{Session: smtpclient.New(nc, h, &set.talk), set: set, began: now}
+func newSession(nc net.Conn, h route.Host, set *settings, discard discarding, now time.Time) *session {
+	s := &session{Session: smtpclient.New(nc, h, &set.talk), set: set, silent: discard.silent, began: now}
+	s.Discard = discard.ext
+	return s
 }
 
 // reset ends a transaction that was begun: true when the session is as new.

@@ -23,7 +23,6 @@ type settings struct {
 	rsetTimeout                                         time.Duration
 	perRequest                                          bool
 	minDataRate                                         int
-	discardSilent                                       bool
 	lineLimit                                           int
 	bind4, bind6                                        netip.Addr
 	quoteEnvelope, assumeFinal, probeData, noConversion bool
@@ -124,7 +123,6 @@ func load(c *config.Config, lmtp bool) (*settings, error) {
 	if set.talk, err = smtpclient.Load(c, lmtp); err != nil {
 		return nil, err
 	}
-	set.discardSilent = smtpclient.SilentDiscard(c, lmtp)
 	if lmtp {
 		set.assumeFinal = c.Bool("lmtp_assume_final")
 	}

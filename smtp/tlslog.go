@@ -8,7 +8,6 @@ import (
 
 	"sealpost/lib/maillog"
 	"sealpost/lib/route"
-	"sealpost/lib/smtpclient"
 	"sealpost/lib/tlsconn"
 	"sealpost/lib/tlspolicy"
 )
@@ -74,8 +73,8 @@ func (w *walk) logConnection(s *session, p *tlspolicy.Policy, facts tlsconn.Fact
 }
 
 // logDiscarded logs what is passed over of a reply to EHLO.
-func (w *walk) logDiscarded(s *smtpclient.Session) {
-	if ignored := s.Facts.Features.Ignored; ignored != 0 && !w.set.discardSilent {
+func (w *walk) logDiscarded(s *session) {
+	if ignored := s.Facts.Features.Ignored; ignored != 0 && !s.silent {
 		w.log.Log(maillog.Info, &maillog.EhloDiscarded{QueueID: w.req.QueueID, Host: s.Host.NameAddr(), Keywords: ignored.Names()})
 	}
 }

@@ -38,12 +38,6 @@ func Load(c *config.Config, lmtp bool) (Settings, error) {
 	return s, nil
 }
 
-// SilentDiscard reports whether extensions are passed over without a log line.
-func SilentDiscard(c *config.Config, lmtp bool) bool {
-	_, silent := DiscardList(discarded(c, lmtp))
-	return silent
-}
-
 func discarded(c *config.Config, lmtp bool) []string {
 	if lmtp {
 		return config.SplitList(c.Str("lmtp_discard_lhlo_keywords"))

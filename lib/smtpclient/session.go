@@ -65,12 +65,14 @@ type Session struct {
 	Facts  Facts
 	Reply  smtpio.Reply // the last one
 	Broken bool         // must not be used on
-	set    *Settings
+	// Discard are extensions to pass over; those of the settings, unless it is changed.
+	Discard Ext
+	set     *Settings
 }
 
 // New is a session on a connection that was just made.
 func New(nc net.Conn, h route.Host, set *Settings) *Session {
-	return &Session{Host: h, Conn: smtpio.NewConn(nc), set: set}
+	return &Session{Host: h, Conn: smtpio.NewConn(nc), Discard: set.Discard, set: set}
 }
 
 // Greeting takes what the server says first. log gets the warnings that concern
@@ -119,7 +121,7 @@ func (s *Session) Hello(log *maillog.Logger) *Failure {
 		}
 		first := true
 		err := s.Command(verb+" "+s.set.HeloName, s.set.HeloTimeout, func(text []byte) {
-			f.ehloLine(first, text, s.set.Discard)
+			f.ehloLine(first, text, s.Discard)
 			first = false
 		})
 		if err != nil {
