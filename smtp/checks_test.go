@@ -139,19 +139,8 @@ func FuzzChecks(f *testing.F) {
 	client := checkingClient(f, "smtp", map[string]string{"smtp_header_checks": "inline:{{no line is this=IGNORE}}", "smtp_body_checks": "inline:{{no line is this=IGNORE}}"})
 	f.Fuzz(func(t *testing.T, text string, size uint16) {
 		lines := client.checks.apply(t.Context(), &pieces{rest: strings.Split(text, "\n"), size: max(int(size), 1)}, maillog.Discard(), "4XYZ")
-		var b strings.Builder
-		for {
-			line, more, err := lines.Next()
-			if err != nil {
-				break
-			}
-			b.Write(line)
-			if !more {
-				b.WriteByte('\n')
-			}
-		}
-		if b.String() != text+"\n" {
-			t.Fatalf("got  %q\nwant %q", b.String(), text+"\n")
+		if got := textOf(lines); got != text+"\n" {
+			t.Fatalf("got  %q\nwant %q", got, text+"\n")
 		}
 	})
 }

@@ -36,8 +36,8 @@ type client struct {
 	// generic rewrites addresses of the envelope (smtp_generic_maps).
 	generic func(ctx context.Context, addr string) (string, error)
 	checks  *checks // nil: content is not looked at
-	// discarding is what is passed over of what a host offers.
-	discarding func(ctx context.Context, h route.Host) (discarding, error)
+	// discardFor is what is passed over of what a host offers.
+	discardFor func(ctx context.Context, h route.Host) (discarding, error)
 }
 
 // outcomes takes what became of each recipient; *agent.Delivery.
@@ -269,7 +269,7 @@ func (w *walk) connect(ctx context.Context, p *hostPlan, last bool) *session {
 		w.log.Infof(`SMTPS wrappermode (TCP port 465) requires setting "%s = yes", and "%s = encrypt" (or stronger)`,
 			w.set.name("tls_wrappermode"), w.set.name("tls_security_level"))
 	}
-	discard, err := w.discarding(ctx, h)
+	discard, err := w.discardFor(ctx, h)
 	if err != nil {
 		w.passed(w.undecided(h, err))
 		return nil

@@ -25,13 +25,13 @@ func parseDiscarding(words []string) (d discarding) {
 // addresses of servers and whose values are lists that take the place of
 // smtp_discard_ehlo_keywords. It returns the files to watch.
 func (c *client) openDiscard(cfg *config.Config, tables table.Env) []string {
-	list, name := "smtp_discard_ehlo_keywords", "smtp_discard_ehlo_keyword_address_maps"
+	name := "smtp_discard_ehlo_keyword_address_maps"
 	if c.set.lmtp {
-		list, name = "lmtp_discard_lhlo_keywords", "lmtp_discard_lhlo_keyword_address_maps"
+		name = "lmtp_discard_lhlo_keyword_address_maps"
 	}
-	always := parseDiscarding(config.SplitList(cfg.Str(list)))
+	always := parseDiscarding(smtpclient.Discarded(cfg, c.set.lmtp))
 	maps := table.OpenMaps(tables, name, cfg.Str(name))
-	c.discarding = func(ctx context.Context, h route.Host) (discarding, error) {
+	c.discardFor = func(ctx context.Context, h route.Host) (discarding, error) {
 		if maps.Empty() || !h.Addr.IsValid() {
 			return always, nil
 		}

@@ -89,19 +89,8 @@ func FuzzGenericHeader(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string, size uint16) {
 		src := &pieces{rest: strings.Split(text, "\n"), size: max(int(size), 1)}
 		g := &genericHeader{content: src, rewrite: func(addr string) (string, error) { return addr, nil }}
-		var b strings.Builder
-		for {
-			line, more, err := g.Next()
-			if err != nil {
-				break
-			}
-			b.Write(line)
-			if !more {
-				b.WriteByte('\n')
-			}
-		}
-		if b.String() != text+"\n" {
-			t.Fatalf("got  %q\nwant %q", b.String(), text+"\n")
+		if got := textOf(g); got != text+"\n" {
+			t.Fatalf("got  %q\nwant %q", got, text+"\n")
 		}
 	})
 }

@@ -317,6 +317,21 @@ func (o *outcomesLog) Pass(_ context.Context, r *mailproto.Recipient, transport,
 }
 func (o *outcomesLog) String() string { return strings.Join(o.list, "\n") }
 
+// textOf reads content to its end.
+func textOf(c content) string {
+	var b strings.Builder
+	for {
+		line, more, err := c.Next()
+		if err != nil {
+			return b.String()
+		}
+		b.Write(line)
+		if !more {
+			b.WriteByte('\n')
+		}
+	}
+}
+
 // lines is content made of text; long lines come in pieces as from a queue file.
 type lines struct{ rest []string }
 

@@ -188,12 +188,7 @@ func (f *filtering) trySend(requireTLS bool, from, to, message string) error {
 			return err
 		}
 	}
-	w, err := c.Data()
-	if err != nil {
-		return err
-	}
-	fmt.Fprint(w, strings.ReplaceAll(message, "\n", "\r\n"))
-	if err := w.Close(); err != nil {
+	if err := data(c, message); err != nil {
 		return err
 	}
 	_ = c.Quit()

@@ -193,14 +193,7 @@ func send(ctx context.Context, t *testing.T, mta *harness.Instance, source, send
 	if err := c.Rcpt(recipient); err != nil {
 		t.Fatal(err)
 	}
-	w, err := c.Data()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write([]byte(strings.ReplaceAll(message, "\n", "\r\n"))); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
+	if err := data(c, message); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -226,14 +226,7 @@ func (st *stage2K) overSMTP(ctx context.Context, t *testing.T, s *staged, to, me
 	if err := c.Rcpt(to); err != nil {
 		t.Fatal(err)
 	}
-	w, err := c.Data()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write([]byte(strings.ReplaceAll(message, "\n", "\r\n"))); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
+	if err := data(c, message); err != nil {
 		t.Fatal(err)
 	}
 }

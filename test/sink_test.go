@@ -5,7 +5,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
+	"net/smtp"
 	"strings"
 	"sync"
 	"testing"
@@ -192,4 +194,16 @@ func (w *wire) envelope(from string, to ...string) {
 	for _, r := range to {
 		w.want("RCPT TO:<"+r+">\r\n", "250 ")
 	}
+}
+
+// data sends the content of a message, whose lines end in LF.
+func data(c *smtp.Client, message string) error {
+	w, err := c.Data()
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(w, strings.ReplaceAll(message, "\n", "\r\n")); err != nil {
+		return err
+	}
+	return w.Close()
 }

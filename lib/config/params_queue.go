@@ -107,7 +107,7 @@ var queueParams = []Param{
 			"counts as dead."},
 	{Name: "notify_classes", Kind: List, Default: "resource, software", Readers: "bounce smtpd", Status: Implemented,
 		Doc: "Which problems the postmaster hears of. Copies of notifications: bounce, 2bounce (of what cannot be " +
-			"returned), delay. Transcripts of sessions with smtpd in which mail was refused: policy (by restrictions and limits), " +
+			"returned), delay. Transcripts of sessions with smtpd in which something was refused: policy (by restrictions and limits), " +
 			"protocol (errors of the client), resource (no room, a service that is down), software (a mistake in " +
 			"the configuration, a daemon that failed), data (a table or a name server that failed)."},
 	{Name: "qmgr_clog_warn_time", Kind: Time, Default: "300s", Min: 1, Readers: "qmgr", Status: Implemented,

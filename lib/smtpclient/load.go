@@ -27,7 +27,7 @@ func Load(c *config.Config, lmtp bool) (Settings, error) {
 		SkipQuitResponse: c.Bool(prefix + "skip_quit_response"),
 		LoopPort:         route.LoopPort(lmtp),
 	}
-	s.Discard, _ = DiscardList(discarded(c, lmtp))
+	s.Discard, _ = DiscardList(Discarded(c, lmtp))
 	if !lmtp {
 		s.AlwaysEHLO, s.NeverEHLO = c.Bool("smtp_always_send_ehlo"), c.Bool("smtp_never_send_ehlo")
 	}
@@ -38,7 +38,8 @@ func Load(c *config.Config, lmtp bool) (Settings, error) {
 	return s, nil
 }
 
-func discarded(c *config.Config, lmtp bool) []string {
+// Discarded is smtp_discard_ehlo_keywords, or lmtp_discard_lhlo_keywords.
+func Discarded(c *config.Config, lmtp bool) []string {
 	if lmtp {
 		return config.SplitList(c.Str("lmtp_discard_lhlo_keywords"))
 	}

@@ -119,6 +119,37 @@ func Open(t testing.TB, kind string, open table.Opener, text string) (tbl table.
 	return tbl, warned, err
 }
 
+// WantMistake checks that a table with this text is not opened, and that the error names
+// the file and begins with want.
+func WantMistake(t testing.TB, kind string, open table.Opener, text, want string) {
+	t.Helper()
+	if _, _, err := Open(t, kind, open, text); err == nil || !strings.Contains(err.Error(), "table.cf: "+want) {
+		t.Errorf("%q: %v; want %s", text, err, want)
+	}
+}
+
+// WantNextHost checks that a host which hangs up in the middle of a question is no
+// answer: the next one is asked, and without another the error names the host. open
+// opens a table with the value "v" and these hosts.
+func WantNextHost(t testing.TB, bad, good *Server, open func(hosts string) table.Table) {
+	t.Helper()
+	tried := false
+	for range 20 { // hosts are tried in random order
+		if got := Lookup(t, open(bad.Addr()+" "+good.Addr()), "k"); got != "v" {
+			t.Fatal(got)
+		}
+		if tried = len(bad.Asked()) > 0; tried {
+			break
+		}
+	}
+	if !tried {
+		t.Error("the host that hangs up was never asked")
+	}
+	if got := Lookup(t, open(bad.Addr()), "k"); !strings.HasPrefix(got, "error: host "+bad.Addr()) {
+		t.Error(got)
+	}
+}
+
 // MustOpen is Open of a table that is well configured.
 func MustOpen(t testing.TB, kind string, open table.Opener, text string) table.Table {
 	t.Helper()

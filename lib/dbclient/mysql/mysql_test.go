@@ -189,18 +189,7 @@ func TestServerThatIsRestarted(t *testing.T) {
 func TestServerThatHangsUp(t *testing.T) {
 	bad := serve(t, &server{answer: func(string) ([][]any, string) { return nil, "" }})
 	good := serve(t, &server{answer: always([]any{"v"})})
-	for range 20 { // hosts are tried in random order
-		got := dbtest.Lookup(t, open(t, bad.Addr()+" "+good.Addr(), query), "k")
-		if got != "v" {
-			t.Fatal(got)
-		}
-		if len(bad.Asked()) > 0 {
-			break
-		}
-	}
-	if got := dbtest.Lookup(t, open(t, bad.Addr(), query), "k"); !strings.HasPrefix(got, "error: host "+bad.Addr()) {
-		t.Error(got)
-	}
+	dbtest.WantNextHost(t, bad.Server, good.Server, func(hosts string) table.Table { return open(t, hosts, query) })
 }
 
 func TestServerThatDoesNotAnswer(t *testing.T) {
@@ -221,10 +210,7 @@ func TestMistakesInTheFile(t *testing.T) {
 		{"a certificate", query + "tls_cert_file = /no/such\n", "parameter tls_cert_file: "},
 		{"yes or no", query + "tls_verify_cert = maybe\n", "parameter tls_verify_cert: "},
 	} {
-		_, _, err := dbtest.Open(t, "mysql", Opener(nil), tt.text)
-		if err == nil || !strings.Contains(err.Error(), "table.cf: "+tt.want) {
-			t.Errorf("%s: %v; want %s", tt.name, err, tt.want)
-		}
+		dbtest.WantMistake(t, "mysql", Opener(nil), tt.text, tt.want)
 	}
 }
 

@@ -299,18 +299,7 @@ func hangsUp(t *testing.T, bad *server) {
 	t.Helper()
 	serve(t, bad)
 	good := serve(t, &server{answer: always([]any{"v"})})
-	for range 20 { // hosts are tried in random order
-		got := dbtest.Lookup(t, open(t, bad.Addr()+" "+good.Addr(), query), "k")
-		if got != "v" {
-			t.Fatal(got)
-		}
-		if len(bad.Asked()) > 0 {
-			break
-		}
-	}
-	if got := dbtest.Lookup(t, open(t, bad.Addr(), query), "k"); !strings.HasPrefix(got, "error: host "+bad.Addr()) {
-		t.Error(got)
-	}
+	dbtest.WantNextHost(t, bad.Server, good.Server, func(hosts string) table.Table { return open(t, hosts, query) })
 }
 
 func TestServerThatDoesNotAnswer(t *testing.T) {
@@ -333,10 +322,7 @@ func TestMistakesInTheFile(t *testing.T) {
 		{"a format", query + "result_format = %q\n", "parameter result_format: "},
 		{"half of the older form", "table = t\nselect_field = v\n", "parameter where_field: is missing"},
 	} {
-		_, _, err := dbtest.Open(t, "pgsql", Opener(nil), tt.text)
-		if err == nil || !strings.Contains(err.Error(), "table.cf: "+tt.want) {
-			t.Errorf("%s: %v; want %s", tt.name, err, tt.want)
-		}
+		dbtest.WantMistake(t, "pgsql", Opener(nil), tt.text, tt.want)
 	}
 	_, warned, err := dbtest.Open(t, "pgsql", Opener(nil), query+"querry = x\n")
 	if err != nil || len(warned) != 1 {

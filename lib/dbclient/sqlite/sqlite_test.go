@@ -125,9 +125,6 @@ func TestMistakesInTheFile(t *testing.T) {
 		{"dbpath = /x\n", "parameter query: is missing"},
 		{"dbpath = /x\nquery = SELECT \"%s\"\n", "parameter query: invalid query"},
 	} {
-		_, _, err := dbtest.Open(t, "sqlite", Opener(nil), tt.text)
-		if err == nil || !strings.Contains(err.Error(), "table.cf: "+tt.want) {
-			t.Errorf("%q: %v; want %s", tt.text, err, tt.want)
-		}
+		dbtest.WantMistake(t, "sqlite", Opener(nil), tt.text, tt.want)
 	}
 }
