@@ -3,6 +3,7 @@
 # make serve     one instance in the foreground, until interrupted
 # make test      all tests (TESTFLAGS=-race, PKG=./smtpd/... narrow it down)
 # make interop   tests with other mail software, where it is installed
+# make test-root  the tests that "make test", which steps down from root, leaves out
 # make bench     figures against a peer measured in the same run
 # make fuzz      every fuzz target, FUZZTIME inputs each
 # make man       manual pages from the package comments into docs/man
@@ -45,7 +46,7 @@ LINKS = discard:error lmtp:smtp mailq:sendmail newaliases:sendmail postalias:pos
 # signals.
 UNPRIV = bin/tools/unpriv
 
-.PHONY: build tools run serve test bench interop man man-check fuzz vet fmt staticcheck check install uninstall clean
+.PHONY: build tools run serve test test-root bench interop man man-check fuzz vet fmt staticcheck check install uninstall clean
 
 build:
 	@mkdir -p bin
@@ -63,6 +64,14 @@ serve: tools
 
 test: tools
 	@GO="$(GO)" $(UNPRIV) test $(TESTFLAGS) $(PKG)
+
+ROOT_TESTS = TestAsAnotherUser|TestInAnotherRoot|TestStart|TestUsersDeliverAsTheOwner|TestConfine|TestAnotherUserReachesTwoSockets
+test-root:
+	@out=$$($(GO) test -count=1 -v -run '^($(ROOT_TESTS))$$' ./lib/command ./pipe ./lib/mailbox ./lib/service ./test 2>&1) || { echo "$$out"; exit 1; }; \
+	echo "$$out" | grep -E '^(--- |ok|FAIL)|SKIP'; \
+	for name in $(subst |, ,$(ROOT_TESTS)); do \
+		echo "$$out" | grep -q -e "^--- [A-Z]*: $$name " || { echo "there is no test $$name"; exit 1; }; \
+	done
 
 interop: tools
 	@bin/tools/interop $(INTEROPFLAGS)
